@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * One connection of the control socket. It does one thing at a time: it collects
+ * a line, or waits for a slow command, or has an answer to get rid of. While it
+ * does not collect, nothing is read from it, so what a client can make us hold is
+ * one line and one answer.
+ */
+#ifdef HAVE_CONFIG_H
+#include <config.h>
+#endif
+
+#include <errno.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+
+#include "control_priv.h"
+
+#define NOT_TEXT "a request is one line of text, this is not text"
+
+struct ctl_conn *ctl_conn_find(struct control *control, uint64_t id)
+{
+	size_t i;
+
+	for (i = 0; i < CTL_CONNS_MAX; i++)
+		if (control->conns[i] && control->conns[i]->id == id)
+			return control->conns[i];
+	return NULL;
+}
+
+void ctl_conn_drop(struct control *control, struct ctl_conn *conn)
+{
+	size_t i;
+
+	for (i = 0; control->conns[i] != conn; i++)
+		;
+	control->conns[i] = NULL;
+	control->pending -= conn->out_len - conn->out_pos;
+	close(conn->fd);
+	free(conn->out);
+	free(conn);
+}
+
+static void conn_flush(struct control *control, struct ctl_conn *conn)
+{
+	ssize_t n;
+
+	while (conn->out_pos < conn->out_len) {
+		n = send(conn->fd, conn->out + conn->out_pos, conn->out_len - conn->out_pos,
+			MSG_NOSIGNAL | MSG_DONTWAIT);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0) {
+			conn->dead |= errno != EAGAIN;
+			return;
+		}
+		conn->out_pos += n;
+		control->pending -= n;
+		conn->since = ctl_now();
+	}
+	free(conn->out);
+	conn->out = NULL;
+	conn->out_len = conn->out_pos = 0;
+}
+
+void ctl_conn_answer(struct control *control, struct ctl_conn *conn, json_t *answer)
+{
+	conn->out = ctl_text(answer);
+	if (!conn->out) {
+		conn->dead = true;
+		return;
+	}
+	conn->out_len = strlen(conn->out);
+	conn->out_pos = 0;
+	control->pending += conn->out_len;
+	conn->since = ctl_now();
+	conn_flush(control, conn);
+	if (control->pending > CTL_PENDING_MAX)
+		conn->dead = true;
+}
+
+void ctl_conn_refuse(struct control *control, struct ctl_conn *conn, json_t *answer)
+{
+	conn->closing = true;
+	ctl_conn_answer(control, conn, answer);
+}
+
+static void conn_request(struct control *control, struct ctl_conn *conn, size_t len)
+{
+	struct ctl_request *request;
+	json_t *answer;
+
+	if (len && conn->in[len - 1] == '\r')
+		len--;
+	if (!ctl_is_text(conn->in, len)) {
+		ctl_conn_refuse(control, conn, ctl_error(EINVAL, NOT_TEXT));
+		return;
+	}
+	answer = ctl_parse(control->set, conn->in, len, &request);
+	if (request && request->command->slow) {
+		ctl_job_start(control, conn, request);
+		return;
+	}
+	if (request)
+		answer = request->command->run(&request->call);
+	free(request);
+	ctl_conn_answer(control, conn, answer);
+}
+
+/* A line that has not ended. */
+static void conn_partial(struct control *control, struct ctl_conn *conn)
+{
+	if (ctl_has_control(conn->in, conn->in_len))
+		ctl_conn_refuse(control, conn, ctl_error(EINVAL, NOT_TEXT));
+	else if (conn->in_len > CTL_LINE_MAX)
+		ctl_conn_refuse(control, conn,
+			ctl_error(E2BIG, "a request has %d bytes at most", CTL_LINE_MAX));
+	else if (conn->in_len && conn->eof)
+		ctl_conn_refuse(control, conn,
+			ctl_error(EINVAL, "the request ends without an end of line"));
+}
+
+void ctl_conn_run(struct control *control, struct ctl_conn *conn)
+{
+	size_t len;
+	char *end;
+
+	while (!conn->out && !conn->job && !conn->closing && !conn->dead) {
+		end = memchr(conn->in, '\n', conn->in_len);
+		if (!end) {
+			conn_partial(control, conn);
+			return;
+		}
+		len = end - conn->in;
+		conn_request(control, conn, len);
+		conn->in_len -= len + 1;
+		memmove(conn->in, end + 1, conn->in_len);
+	}
+}
+
+static void conn_read(struct control *control, struct ctl_conn *conn)
+{
+	ssize_t n;
+
+	n = recv(conn->fd, conn->in + conn->in_len, sizeof(conn->in) - conn->in_len, MSG_DONTWAIT);
+	if (n < 0) {
+		conn->dead |= errno != EAGAIN && errno != EINTR;
+		return;
+	}
+	if (n == 0)
+		conn->eof = true;
+	else if (!conn->in_len)
+		conn->since = ctl_now();
+	conn->in_len += n;
+	ctl_conn_run(control, conn);
+}
+
+void ctl_conn_settle(struct control *control, struct ctl_conn *conn)
+{
+	struct epoll_event event = { .data.u64 = conn->id };
+
+	if (conn->dead || (!conn->out && !conn->job && (conn->closing || conn->eof))) {
+		ctl_conn_drop(control, conn);
+		return;
+	}
+	if (conn->out)
+		event.events = EPOLLOUT;
+	else if (!conn->job)
+		event.events = EPOLLIN;
+	if (event.events == conn->events)
+		return;
+	conn->events = event.events;
+	if (epoll_ctl(control->epoll, EPOLL_CTL_MOD, conn->fd, &event) != 0)
+		ctl_conn_drop(control, conn);
+}
+
+void ctl_conn_event(struct control *control, uint64_t id, uint32_t events)
+{
+	struct ctl_conn *conn = ctl_conn_find(control, id);
+
+	if (!conn)
+		return;
+	if (events & EPOLLIN)
+		conn_read(control, conn);
+	else if (events & (EPOLLHUP | EPOLLERR))
+		conn->dead = true;
+	if ((events & EPOLLOUT) && conn->out && !conn->dead) {
+		conn_flush(control, conn);
+		ctl_conn_run(control, conn);
+	}
+	ctl_conn_settle(control, conn);
+}

@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* A disk's life, its limit, its counters. */
+#include <stdio.h>
+#include <sys/sysinfo.h>
+
+#include "disk_priv.h"
+
+/*
+ * Memory that objects may take beyond mem-limit, in percent: what cells and
+ * spans leave unused. Beyond it an object takes a larger cell that lies free.
+ */
+#define POOL_OVERHEAD 3
+#define POOL_SLACK    (64u << 10) /* bytes: for small limits */
+
+/* Compaction in a writer's way is rare: it may be in vain. */
+#define COMPACT_EVERY (100 * 1000 * 1000ull) /* ns */
+
+_Thread_local unsigned disk_shard;
+
+/* Threads take the shards in turn. */
+unsigned disk_shard_pick(void)
+{
+	static _Atomic unsigned next;
+
+	return disk_shard = 1 + atomic_fetch_add(&next, 1) % NR_SHARDS;
+}
+
+uint64_t disk_counter(struct disk *disk, enum counter counter)
+{
+	uint64_t sum = 0;
+
+	for (unsigned i = 0; i < NR_SHARDS; i++)
+		sum += atomic_load_explicit(&disk->shards[i].c[counter], memory_order_relaxed);
+	return sum;
+}
+
+bool disk_charge(struct disk *disk, int64_t bytes)
+{
+	uint64_t limit = atomic_load_explicit(&disk->mem_limit, memory_order_relaxed);
+	uint64_t used;
+
+	if (bytes <= 0 || !limit) {
+		atomic_fetch_add_explicit(&disk->charged, (uint64_t)bytes, memory_order_relaxed);
+		return true;
+	}
+	used = atomic_load_explicit(&disk->charged, memory_order_relaxed);
+	do {
+		if (used + (uint64_t)bytes > limit)
+			return false;
+	} while (!atomic_compare_exchange_weak_explicit(&disk->charged, &used,
+		used + (uint64_t)bytes, memory_order_relaxed, memory_order_relaxed));
+	return true;
+}
+
+static bool charge_leaf(void *opaque, int64_t bytes)
+{
+	return disk_charge(opaque, bytes);
+}
+
+bool disk_compact_for_room(struct disk *disk)
+{
+	uint64_t now = uz_nsec(), last = atomic_load(&disk->compacted_at);
+	struct zpool_stats st;
+
+	if (now - last < COMPACT_EVERY ||
+	    !atomic_compare_exchange_strong(&disk->compacted_at, &last, now))
+		return false;
+	zpool_get_stats(disk->pool, &st);
+	if (st.pages * PAGE_SIZE <= st.charged + st.charged * POOL_OVERHEAD / 100)
+		return false;
+	return zpool_compact(disk->pool, NULL, NULL) > 0;
+}
+
+uint64_t disk_compact(struct disk *disk, disk_progress_fn *progress, void *opaque)
+{
+	return zpool_compact(disk->pool, progress, opaque);
+}
+
+static void set_limit(struct disk *disk, uint64_t limit)
+{
+	uint64_t max = limit + limit / 100 * POOL_OVERHEAD + POOL_SLACK;
+
+	atomic_store(&disk->mem_limit, limit);
+	zpool_set_max(disk->pool, limit ? max : 0);
+}
+
+static int check_config(const struct disk_config *config, struct uz_error *e)
+{
+	uint64_t table = config->size / PAGE_SIZE * sizeof(struct slot);
+	struct sysinfo si;
+
+	if (config->size == 0 || config->size > (uint64_t)DISK_SIZE_MAX)
+		return uz_fail(e, EINVAL, "size=%llu: a disk has 1 to %lld bytes",
+			(unsigned long long)config->size, (long long)DISK_SIZE_MAX);
+	if (config->swap && sysinfo(&si) == 0 &&
+	    table > (uint64_t)si.totalram * si.mem_unit / 2)
+		return uz_fail(e, ENOMEM,
+			"swap=yes: a disk of %llu bytes needs a slot table of %llu bytes in "
+			"memory, more than half of this machine's",
+			(unsigned long long)config->size, (unsigned long long)table);
+	return 0;
+}
+
+static struct zcomp *make_codec(const struct disk_config *config, struct uz_error *e)
+{
+	struct zcomp_params params = { .level = config->level };
+	struct zcomp *comp;
+
+	comp = zcomp_create(config->algorithm, &params, e->text, sizeof(e->text));
+	if (!comp)
+		e->code = ENOMEM;
+	return comp;
+}
+
+static bool make_stores(struct disk *disk)
+{
+	struct zpool_config pool = { .reserve = disk->config.size,
+		.locked = disk->config.locked,
+		.move = page_move,
+		.opaque = disk };
+
+	disk->pool = zpool_create(&pool);
+	disk->table = table_create(disk->pages);
+	if (!disk->pool || !disk->table)
+		return false;
+	table_on_charge(disk->table, charge_leaf, disk);
+	return true;
+}
+
+struct disk *disk_create(const struct disk_config *config, struct uz_error *e)
+{
+	struct disk *disk;
+
+	if (check_config(config, e) == -1)
+		return NULL;
+	disk = aligned_alloc(128, sizeof(*disk));
+	if (!disk) {
+		uz_fail(e, ENOMEM, "no memory for a disk");
+		return NULL;
+	}
+	memset(disk, 0, sizeof(*disk));
+	disk->config = *config;
+	disk->pages = (config->size + PAGE_SIZE - 1) / PAGE_SIZE;
+	disk->config.size = disk->pages * PAGE_SIZE;
+	disk->codecs[0] = make_codec(config, e);
+	if (!disk->codecs[0] || !make_stores(disk)) {
+		if (disk->codecs[0])
+			uz_fail(e, ENOMEM, "no address space for a disk of %llu bytes",
+				(unsigned long long)disk->config.size);
+		disk_destroy(disk);
+		return NULL;
+	}
+	set_limit(disk, config->mem_limit);
+	return disk;
+}
+
+void disk_destroy(struct disk *disk)
+{
+	if (!disk)
+		return;
+	table_destroy(disk->table);
+	zpool_destroy(disk->pool);
+	for (unsigned i = 0; i < DISK_CODECS; i++)
+		if (disk->codecs[i])
+			zcomp_destroy(disk->codecs[i]);
+	free(disk);
+}
+
+int disk_prepare_swap(struct disk *disk, void (*low)(void *opaque), void *opaque,
+	struct uz_error *e)
+{
+	if (table_populate(disk->table) == -1)
+		return uz_fail(e, errno, "swap=yes: disk %s: cannot get memory for the slot table%s",
+			disk_name(disk), errno == ENOSPC ? ": mem-limit is smaller than it" : "");
+	if (zpool_set_reserve(disk->pool, disk->config.swap_reserve, low, opaque) == -1)
+		return uz_fail(e, errno, "swap=yes: disk %s: cannot fault in swap-reserve=%llu",
+			disk_name(disk), (unsigned long long)disk->config.swap_reserve);
+	return 0;
+}
+
+int disk_refill(struct disk *disk)
+{
+	return zpool_refill(disk->pool);
+}
+
+const char *disk_name(const struct disk *disk)
+{
+	return disk->config.name[0] ? disk->config.name : "default";
+}
+
+uint64_t disk_size(const struct disk *disk)
+{
+	return disk->config.size;
+}
+
+void disk_get_stat(struct disk *disk, struct disk_stat *stat)
+{
+	struct zpool_stats pool;
+
+	zpool_get_stats(disk->pool, &pool);
+	*stat = (struct disk_stat){
+		.algorithm = zcomp_backend(disk->codecs[disk->codec])->name,
+		.level = zcomp_level(disk->codecs[disk->codec]),
+		.size = disk->config.size,
+		.limit_used = atomic_load_explicit(&disk->charged, memory_order_relaxed),
+		.mm = {
+			.orig_data_size = disk_counter(disk, C_STORED) * PAGE_SIZE,
+			.compr_data_size = pool.bytes,
+			.mem_used_total = pool.pages * PAGE_SIZE,
+			.mem_limit = atomic_load(&disk->mem_limit),
+			.mem_used_max = pool.pages_max * PAGE_SIZE,
+			.same_pages = disk_counter(disk, C_SAME),
+			.pages_compacted = pool.pages_compacted,
+			.huge_pages = disk_counter(disk, C_HUGE),
+			.huge_pages_since = disk_counter(disk, C_HUGE_SINCE),
+		},
+		.io = {
+			.failed_reads = disk_counter(disk, C_FAILED_READS),
+			.failed_writes = disk_counter(disk, C_FAILED_WRITES),
+			.notify_free = disk_counter(disk, C_NOTIFY_FREE),
+		},
+		.zero_pages = disk_counter(disk, C_ZERO),
+		.table_bytes = table_bytes(disk->table),
+		.reserve_bytes = pool.reserve_pages * PAGE_SIZE,
+		.reads = disk_counter(disk, C_READS),
+		.writes = disk_counter(disk, C_WRITES),
+		.trims = disk_counter(disk, C_TRIMS),
+	};
+}
+
+/*
+ * DESIGN of the counters, executable: what the slots hold is what was counted, and each
+ * object belongs to the slot that refers to it.
+ */
+bool disk_check(struct disk *disk)
+{
+	uint64_t stored = 0, objects = 0, cells = 0;
+	struct zpool_stats pool;
+	uint64_t i = table_next(disk->table, 0, disk->pages);
+
+	for (; i < disk->pages; i = table_next(disk->table, i + 1, disk->pages)) {
+		struct table_ref ref;
+		struct slot *slot;
+
+		if (!table_get(disk->table, i, false, &ref))
+			return false;
+		slot = table_slot(&ref, i);
+		switch (slot_type(slot_peek(slot))) {
+		case SLOT_EMPTY:
+			stored--;
+			break;
+		case SLOT_SAME:
+			break;
+		case SLOT_OBJECT:
+		case SLOT_RAW:
+			objects++;
+			cells += zpool_cell(disk->pool, slot->val);
+			if (zpool_owner(disk->pool, slot->val) != i)
+				return false;
+		}
+		stored++;
+		table_put(disk->table, &ref);
+	}
+	zpool_get_stats(disk->pool, &pool);
+	return zpool_check(disk->pool) && stored == disk_counter(disk, C_STORED) &&
+	       objects == pool.objects && cells == pool.charged &&
+	       cells + table_bytes(disk->table) == atomic_load(&disk->charged);
+}

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * disk: one compressed RAM disk, as a plain C library. nbdkit is not known
+ * here: tests, fuzzers and micro-benchmarks call it in-process.
+ *
+ * A page's life
+ *	write -> same-filled? -> stream (compress) -> pool object, or raw
+ *	read  <- fill         <- decompress, under the slot's lock
+ * Each 4 KiB page has a slot of 16 bytes in a table whose leaves appear when
+ * first written and go when their last page is trimmed.
+ *
+ * I/O calls return 0, or -1 with errno; they never log. Any number of threads
+ * may call them at once on one disk. Ranges must lie inside the disk; whoever
+ * serves the disk has checked that. Overlapping writes in flight at once land
+ * in some order, page by page, each page whole.
+ *
+ * Locks, outermost first: per-CPU stream, slot (one bit), size class. See
+ * docs/ARCHITECTURE.md.
+ */
+#ifndef UZRAM_DISK_H
+#define UZRAM_DISK_H
+
+#include "util.h"
+
+#define DISK_NAME_MAX 64
+/* The largest disk: a slot index must fit, and the size must round to a page. */
+#define DISK_SIZE_MAX (INT64_MAX - (int64_t)PAGE_SIZE + 1)
+
+struct disk;
+struct zcomp_ops;
+
+struct disk_config {
+	char name[DISK_NAME_MAX + 1]; /* as served; "" is shown as "default" */
+	uint64_t size;		      /* bytes; rounded up to a page */
+	const struct zcomp_ops *algorithm;
+	int level;	    /* or ZCOMP_LEVEL_UNSET */
+	uint64_t mem_limit; /* bytes, 0 = none */
+	bool swap;	    /* disk_prepare_swap() will be called */
+	bool locked;	    /* the process is going to lock its memory */
+	uint64_t swap_reserve; /* bytes of pool kept ready, with swap */
+};
+
+/* NULL with *e filled. */
+struct disk *disk_create(const struct disk_config *config, struct uz_error *e);
+/* No other call may be running. */
+void disk_destroy(struct disk *disk);
+
+const char *disk_name(const struct disk *disk); /* "default" for "" */
+uint64_t disk_size(const struct disk *disk);
+
+/* EIO: a stored object does not decode (counted in failed_reads). */
+int disk_read(struct disk *disk, void *buf, uint64_t count, uint64_t offset);
+
+/*
+ * ENOSPC at mem-limit, ENOMEM when the system gives none. Pages before the one
+ * that failed are written, it and those after it hold what they held.
+ */
+int disk_write(struct disk *disk, const void *buf, uint64_t count, uint64_t offset);
+
+/* Whole pages are freed, edges zeroed: reads as zeroes after. As disk_write(). */
+int disk_trim(struct disk *disk, uint64_t count, uint64_t offset);
+
+/* What was acknowledged is stored: nothing to wait for (write=through). */
+int disk_flush(struct disk *disk);
+
+/*
+ * Calls `extent` for each run of holes or data from `offset` on, in order,
+ * clipped to the range; with `one`, only for the first. A return of -1 stops
+ * and is returned.
+ */
+typedef int disk_extent_fn(void *opaque, uint64_t offset, uint64_t length, bool hole);
+int disk_extents(struct disk *disk, uint64_t count, uint64_t offset, bool one, disk_extent_fn *extent,
+		 void *opaque);
+
+/* Asked now and then by a long operation, no lock held; false stops it. */
+typedef bool disk_progress_fn(void *opaque, unsigned done, unsigned total);
+
+/* Compacts the pool to the end; returns the 4 KiB pages given back. `progress`
+ * may be NULL. */
+uint64_t disk_compact(struct disk *disk, disk_progress_fn *progress, void *opaque);
+
+/*
+ * With swap, after the last fork: faults in the whole table and swap_reserve bytes of
+ * pool. From then on `low` is called, inside locks, when half of that is used: it may
+ * only wake a thread that calls disk_refill(). 0, or -1 with *e filled.
+ */
+int disk_prepare_swap(struct disk *disk, void (*low)(void *opaque), void *opaque,
+	struct uz_error *e);
+int disk_refill(struct disk *disk);
+
+/* zram's columns, in zram's order and units: bytes where it says size, used or
+ * limit, else pages. */
+struct disk_stat {
+	const char *algorithm; /* its name; the level beside it */
+	int level;
+	uint64_t size;
+	uint64_t limit_used; /* what mem_limit counts: cells and table */
+	struct {
+		uint64_t orig_data_size, compr_data_size, mem_used_total, mem_limit, mem_used_max,
+			same_pages, pages_compacted, huge_pages, huge_pages_since;
+	} mm;
+	struct {
+		uint64_t failed_reads, failed_writes, invalid_io, notify_free;
+	} io;
+	uint64_t zero_pages;  /* of same_pages, those filled with zeroes */
+	uint64_t table_bytes; /* resident slot table */
+	uint64_t reserve_bytes; /* pool kept ready with swap */
+	uint64_t reads, writes, trims; /* pages, ever */
+};
+void disk_get_stat(struct disk *disk, struct disk_stat *stat);
+
+/* Every invariant of table and pool; for tests, with nothing else running. */
+bool disk_check(struct disk *disk);
+
+#endif

@@ -1,0 +1,349 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * One page's way in and out. A write compresses on a stream, copies the result into an object
+ * of its own, and only then takes the slot's lock to publish it; a read decodes under the lock.
+ * So a slot is locked for a copy or a decompression at most, and whatever fails before
+ * publishing has changed nothing.
+ */
+#include "disk_priv.h"
+
+/* What a slot held at some moment; compared by content, so no re-use can deceive. */
+struct page_snap {
+	uint32_t flags;
+	uint64_t val;
+	size_t len;
+	unsigned char bytes[PAGE_SIZE];
+};
+
+static inline uint32_t slot_state(const struct slot *slot)
+{
+	return slot_peek(slot) & ~(SLOT_LOCK | SLOT_WAITERS);
+}
+
+static inline bool has_object(uint32_t flags)
+{
+	return slot_type(flags) == SLOT_OBJECT || slot_type(flags) == SLOT_RAW;
+}
+
+/* One 8-byte word, repeated to the end? The last word differs soonest, as in zram. */
+static bool same_filled(const unsigned char *p, uint64_t *word)
+{
+	uint64_t last;
+
+	memcpy(word, p, 8);
+	memcpy(&last, p + PAGE_SIZE - 8, 8);
+	return *word == last && memcmp(p, p + 8, PAGE_SIZE - 8) == 0;
+}
+
+static void fill(unsigned char *p, uint64_t word)
+{
+	for (unsigned i = 0; i < PAGE_SIZE; i += 8)
+		memcpy(p + i, &word, 8);
+}
+
+static void count_state(struct disk *disk, uint32_t flags, uint64_t val, int n)
+{
+	switch (slot_type(flags)) {
+	case SLOT_EMPTY:
+		return;
+	case SLOT_SAME:
+		count(disk, C_SAME, n);
+		if (!val)
+			count(disk, C_ZERO, n);
+		break;
+	case SLOT_RAW:
+		count(disk, C_HUGE, n);
+		if (n > 0)
+			count(disk, C_HUGE_SINCE, n);
+		break;
+	case SLOT_OBJECT:
+		break;
+	}
+	count(disk, C_STORED, n);
+}
+
+/* --- reading --- */
+
+static bool needs_stream(const struct disk *disk, uint32_t flags)
+{
+	return slot_type(flags) == SLOT_OBJECT &&
+	       zcomp_decompress_needs_stream(disk->codecs[slot_codec(flags)]);
+}
+
+static int decode(struct disk *disk, uint32_t flags, uint64_t val, const void *bytes, size_t len,
+	struct zcomp_strm *zstrm, void *dst)
+{
+	struct zcomp *comp;
+
+	switch (slot_type(flags)) {
+	case SLOT_EMPTY:
+		memset(dst, 0, PAGE_SIZE);
+		return 0;
+	case SLOT_SAME:
+		fill(dst, val);
+		return 0;
+	case SLOT_RAW:
+		memcpy(dst, bytes, PAGE_SIZE);
+		return 0;
+	case SLOT_OBJECT:
+		comp = disk->codecs[slot_codec(flags)];
+		if (zstrm && zstrm->comp != comp)
+			zcomp_stream_switch(zstrm, comp);
+		if (zcomp_decompress(comp, zstrm, bytes, len, dst) == 0)
+			return 0;
+	}
+	errno = EIO;
+	return -1;
+}
+
+static int decode_slot(struct disk *disk, struct slot *slot, uint32_t flags,
+	struct zcomp_strm *zstrm, void *dst)
+{
+	const void *bytes = NULL;
+	size_t len = 0;
+
+	if (has_object(flags)) {
+		bytes = zpool_object(disk->pool, slot->val);
+		len = zpool_size(disk->pool, slot->val);
+	}
+	return decode(disk, flags, slot->val, bytes, len, zstrm, dst);
+}
+
+int page_read(struct disk *disk, struct slot *slot, void *dst)
+{
+	struct zcomp_strm *zstrm = NULL;
+	uint32_t flags = slot_state(slot);
+	int ret;
+
+	/* Streams come before slots; which one is needed only the slot knows. */
+	for (;;) {
+		if (needs_stream(disk, flags) && !zstrm)
+			zstrm = zcomp_stream_get(disk->codecs[slot_codec(flags)], ZSTRM_DEFAULT);
+		slot_lock(slot);
+		flags = slot_state(slot);
+		if (zstrm || !needs_stream(disk, flags))
+			break;
+		slot_unlock(slot, flags);
+	}
+	ret = decode_slot(disk, slot, flags, zstrm, dst);
+	slot_unlock(slot, flags);
+	if (zstrm)
+		zcomp_stream_put(zstrm);
+	return ret;
+}
+
+/* --- publishing --- */
+
+static void snap_take(struct disk *disk, struct slot *slot, struct page_snap *snap)
+{
+	slot_lock(slot);
+	snap->flags = slot_state(slot);
+	snap->val = slot->val;
+	snap->len = 0;
+	if (has_object(snap->flags)) {
+		snap->len = zpool_size(disk->pool, slot->val);
+		memcpy(snap->bytes, zpool_object(disk->pool, slot->val), snap->len);
+	}
+	slot_unlock(slot, snap->flags);
+}
+
+static bool snap_holds(struct disk *disk, struct slot *slot, const struct page_snap *snap)
+{
+	if (slot_state(slot) != snap->flags)
+		return false;
+	if (!has_object(snap->flags))
+		return slot->val == snap->val;
+	return zpool_size(disk->pool, slot->val) == snap->len &&
+	       memcmp(zpool_object(disk->pool, slot->val), snap->bytes, snap->len) == 0;
+}
+
+/* The content that a slot is to have: `bytes` are an object's, of length `len`. */
+struct page_new {
+	uint32_t flags;
+	uint64_t val; /* a fill word, or the object's handle, or 0: none could be had */
+	const void *bytes;
+	size_t len;
+};
+
+/* Into the locked slot's own object, if that is large enough: needs no memory. */
+static bool overwrite(struct disk *disk, struct slot *slot, uint32_t old,
+	const struct page_new *new)
+{
+	if (!has_object(old) || !zpool_shrink(disk->pool, slot->val, new->len))
+		return false;
+	memcpy(zpool_object(disk->pool, slot->val), new->bytes, new->len);
+	count_state(disk, old, slot->val, -1);
+	count_state(disk, new->flags, slot->val, 1);
+	return true;
+}
+
+/* The locked slot's content becomes `new`, if the limit allows its growth. */
+static bool replace(struct disk *disk, struct table_ref *ref, struct slot *slot, uint32_t old,
+	const struct page_new *new)
+{
+	int64_t growth = 0;
+
+	if (has_object(new->flags))
+		growth += (int64_t)zpool_cell(disk->pool, new->val);
+	if (has_object(old))
+		growth -= (int64_t)zpool_cell(disk->pool, slot->val);
+	if (growth && !disk_charge(disk, growth))
+		return false;
+	if (slot_type(old) == SLOT_EMPTY && slot_type(new->flags) != SLOT_EMPTY)
+		table_live(ref, 1);
+	else if (slot_type(old) != SLOT_EMPTY && slot_type(new->flags) == SLOT_EMPTY)
+		table_live(ref, -1);
+	count_state(disk, old, slot->val, -1);
+	count_state(disk, new->flags, new->val, 1);
+	slot->val = new->val;
+	return true;
+}
+
+/*
+ * Gives the slot its new content, and frees whichever object is left over. With `snap`, only if
+ * the slot still holds that: else EAGAIN. ENOSPC leaves the slot as it is.
+ */
+static int publish(struct disk *disk, struct table_ref *ref, uint64_t index,
+	const struct page_new *new, const struct page_snap *snap)
+{
+	struct slot *slot = table_slot(ref, index);
+	zhandle_t garbage = has_object(new->flags) ? new->val : 0;
+	bool in_memory = !has_object(new->flags) || new->val; /* there is something to point at */
+	uint32_t old;
+	int err = 0;
+
+	slot_lock(slot);
+	old = slot_state(slot);
+	if (snap && !snap_holds(disk, slot, snap)) {
+		err = EAGAIN;
+	} else {
+		zhandle_t old_object = has_object(old) ? slot->val : 0;
+
+		if (in_memory && replace(disk, ref, slot, old, new))
+			garbage = old_object;
+		else if (!overwrite(disk, slot, old, new))
+			err = ENOSPC;
+	}
+	slot_unlock(slot, err ? old : new->flags);
+	if (garbage)
+		zpool_free(disk->pool, garbage);
+	if (!err)
+		return 0;
+	errno = err;
+	return -1;
+}
+
+/* --- writing --- */
+
+static zhandle_t object_alloc(struct disk *disk, size_t len, uint64_t index)
+{
+	zhandle_t handle = zpool_alloc(disk->pool, len, index);
+
+	if (unlikely(!handle) && errno == ENOSPC && disk_compact_for_room(disk))
+		handle = zpool_alloc(disk->pool, len, index);
+	return handle;
+}
+
+static int write_page(struct disk *disk, struct table_ref *ref, uint64_t index, const void *src,
+	const struct page_snap *snap)
+{
+	struct page_new new = { .flags = slot_flags(SLOT_SAME, 0) };
+	unsigned codec = disk->codec;
+	struct zcomp_strm *zstrm;
+	int ret;
+
+	if (same_filled(src, &new.val))
+		return publish(disk, ref, index, &new, snap);
+
+	zstrm = zcomp_stream_get(disk->codecs[codec], ZSTRM_DEFAULT);
+	new.bytes = zstrm->buffer;
+	new.flags = slot_flags(SLOT_OBJECT, codec);
+	/* Incompressible, or the codec failed: raw, which needs no codec to read. */
+	if (zcomp_compress(disk->codecs[codec], zstrm, src, &new.len) != 0 ||
+	    new.len > PAGE_SIZE || zpool_charge(new.len) == PAGE_SIZE) {
+		new.bytes = src;
+		new.len = PAGE_SIZE;
+		new.flags = slot_flags(SLOT_RAW, 0);
+	}
+	new.val = object_alloc(disk, new.len, index);
+	if (likely(new.val)) {
+		new.bytes = memcpy(zpool_object(disk->pool, new.val), new.bytes, new.len);
+		zcomp_stream_put(zstrm);
+		return publish(disk, ref, index, &new, snap);
+	}
+	/* The bytes may lie in the stream: keep it until they are in place. */
+	ret = publish(disk, ref, index, &new, snap);
+	zcomp_stream_put(zstrm);
+	return ret;
+}
+
+int page_write(struct disk *disk, struct table_ref *ref, uint64_t index, const void *src)
+{
+	return write_page(disk, ref, index, src, NULL);
+}
+
+int page_write_part(struct disk *disk, struct table_ref *ref, uint64_t index, const void *src,
+	unsigned offset, unsigned len)
+{
+	struct slot *slot = table_slot(ref, index);
+	struct page_snap snap;
+	unsigned char page[PAGE_SIZE];
+
+	do {
+		struct zcomp_strm *zstrm = NULL;
+		int ret;
+
+		snap_take(disk, slot, &snap);
+		if (!src && slot_type(snap.flags) == SLOT_EMPTY)
+			return 0;
+		if (needs_stream(disk, snap.flags))
+			zstrm = zcomp_stream_get(disk->codecs[slot_codec(snap.flags)],
+				ZSTRM_DEFAULT);
+		ret = decode(disk, snap.flags, snap.val, snap.bytes, snap.len, zstrm, page);
+		if (zstrm)
+			zcomp_stream_put(zstrm);
+		if (ret == -1)
+			return -1;
+		if (src)
+			memcpy(page + offset, src, len);
+		else
+			memset(page + offset, 0, len);
+		if (write_page(disk, ref, index, page, &snap) == 0)
+			return 0;
+	} while (errno == EAGAIN);
+	return -1;
+}
+
+void page_free(struct disk *disk, struct table_ref *ref, uint64_t index)
+{
+	/* Most of a trimmed range is empty: leave those without a locked instruction. */
+	if (slot_type(slot_peek(table_slot(ref, index))) != SLOT_EMPTY)
+		publish(disk, ref, index, &(struct page_new){ .flags = SLOT_EMPTY }, NULL);
+}
+
+/* --- moving --- */
+
+/* Class lock held: only tries. An owner that is out of date fails the comparison. */
+bool page_move(void *opaque, uint64_t owner, zhandle_t from, zhandle_t to)
+{
+	struct disk *disk = opaque;
+	struct table_ref ref;
+	struct slot *slot;
+	bool moved = false;
+
+	if (owner >= disk->pages || !table_get(disk->table, owner, false, &ref))
+		return false;
+	slot = table_slot(&ref, owner);
+	if (slot_trylock(slot)) {
+		uint32_t flags = slot_state(slot);
+
+		if (has_object(flags) && slot->val == from) {
+			zpool_copy(disk->pool, from, to);
+			slot->val = to;
+			moved = true;
+		}
+		slot_unlock(slot, flags);
+	}
+	table_put(disk->table, &ref);
+	return moved;
+}

@@ -1,0 +1,329 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The slot table: see table.h. */
+#include <errno.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+
+#include "table.h"
+
+#define NODE_SHIFT  9
+#define NODE_PTRS   (1u << NODE_SHIFT)
+#define BOTTOM_SHIFT 8
+#define BOTTOM_ENTRIES (1u << BOTTOM_SHIFT)
+#define CHUNK_LEAVES 256 /* mapped at once: one MiB */
+
+/*
+ * An entry's word: pins in the low 12 bits, the leaf's address (page-aligned,
+ * 48 bits) in between, live slots in the high 16.
+ */
+#define WORD_PINS ((uint64_t)0xfff)
+#define WORD_LEAF ((uint64_t)0x0000fffffffff000)
+#define WORD_LIVE ((uint64_t)1 << 48)
+
+struct table_entry {
+	_Atomic uint64_t word;
+	uint64_t unused; /* two entries of a 4 KiB node: keeps 256 of 16 bytes */
+};
+
+typedef _Atomic(void *) node_ptr;
+
+struct table {
+	node_ptr root;
+	unsigned levels; /* of pointer nodes above the bottom nodes */
+	uint64_t pages;
+	table_charge_fn *charge;
+	void *opaque;
+	_Atomic uint64_t leaves;
+	bool keep; /* leaves never go */
+
+	pthread_mutex_t lock; /* innermost; guards what follows */
+	struct slot **free;   /* leaves, all zeroes */
+	size_t nr_free, max_free;
+	void **chunks;
+	size_t nr_chunks;
+};
+
+/*
+ * Leaves and nodes: 4 KiB pages out of chunks that are never unmapped. The free
+ * stack has room for every leaf, so that giving one back cannot fail.
+ */
+static bool grow_pages(struct table *table)
+{
+	size_t len = (size_t)CHUNK_LEAVES * PAGE_SIZE;
+	void *chunks = realloc(table->chunks, (table->nr_chunks + 1) * sizeof(*table->chunks));
+	void *list;
+	char *chunk;
+
+	if (!chunks)
+		return false;
+	table->chunks = chunks;
+	list = realloc(table->free, (table->max_free + CHUNK_LEAVES) * sizeof(*table->free));
+	if (!list)
+		return false;
+	table->free = list;
+	chunk = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+		-1, 0);
+	if (chunk == MAP_FAILED)
+		return false;
+	madvise(chunk, len, MADV_NOHUGEPAGE);
+	table->chunks[table->nr_chunks++] = chunk;
+	table->max_free += CHUNK_LEAVES;
+	for (size_t i = CHUNK_LEAVES; i-- > 0;)
+		table->free[table->nr_free++] = (struct slot *)(chunk + i * PAGE_SIZE);
+	return true;
+}
+
+static void *page_get(struct table *table)
+{
+	LOCK_SCOPE(&table->lock);
+	if (!table->nr_free && !grow_pages(table)) {
+		errno = ENOMEM;
+		return NULL;
+	}
+	return table->free[--table->nr_free];
+}
+
+static void page_put(struct table *table, void *page)
+{
+	/* Reads as zeroes after, whether or not the memory went back. */
+	if (madvise(page, PAGE_SIZE, MADV_DONTNEED) == -1)
+		memset(page, 0, PAGE_SIZE);
+	LOCK_SCOPE(&table->lock);
+	table->free[table->nr_free++] = page;
+}
+
+struct table *table_create(uint64_t pages)
+{
+	struct table *table = calloc(1, sizeof(*table));
+	uint64_t span = BOTTOM_ENTRIES * LEAF_SLOTS;
+
+	if (!table)
+		return NULL;
+	table->pages = pages;
+	for (; span < pages; span <<= NODE_SHIFT)
+		table->levels++;
+	pthread_mutex_init(&table->lock, NULL);
+	return table;
+}
+
+void table_destroy(struct table *table)
+{
+	if (!table)
+		return;
+	for (size_t i = 0; i < table->nr_chunks; i++)
+		munmap(table->chunks[i], (size_t)CHUNK_LEAVES * PAGE_SIZE);
+	free(table->chunks);
+	free(table->free);
+	pthread_mutex_destroy(&table->lock);
+	free(table);
+}
+
+void table_on_charge(struct table *table, table_charge_fn *charge, void *opaque)
+{
+	table->charge = charge;
+	table->opaque = opaque;
+}
+
+/* What stands at *link; made if it is not there and `create`. */
+static void *node_get(struct table *table, node_ptr *link, bool create)
+{
+	void *node = atomic_load_explicit(link, memory_order_acquire);
+	void *mine;
+
+	if (likely(node) || !create)
+		return node;
+	mine = page_get(table);
+	if (mine && !atomic_compare_exchange_strong(link, &node, mine)) {
+		page_put(table, mine); /* somebody was faster */
+		return node;
+	}
+	return mine;
+}
+
+/* The entry for the leaf of page `index`; NULL as node_get(). */
+static struct table_entry *entry_get(struct table *table, uint64_t index, bool create)
+{
+	uint64_t key = index >> LEAF_SHIFT;
+	node_ptr *link = &table->root;
+	struct table_entry *bottom;
+
+	for (unsigned level = table->levels; level > 0; level--) {
+		unsigned shift = BOTTOM_SHIFT + (level - 1) * NODE_SHIFT;
+		node_ptr *node = node_get(table, link, create);
+
+		if (!node)
+			return NULL;
+		link = &node[key >> shift & (NODE_PTRS - 1)];
+	}
+	bottom = node_get(table, link, create);
+	return bottom ? &bottom[key & (BOTTOM_ENTRIES - 1)] : NULL;
+}
+
+static struct slot *word_leaf(uint64_t word)
+{
+	return (struct slot *)(uintptr_t)(word & WORD_LEAF);
+}
+
+/* Charges and installs a leaf; *word is the entry's word, re-read if it changed. */
+static bool leaf_add(struct table *table, struct table_entry *entry, uint64_t *word)
+{
+	void *leaf;
+
+	if (table->charge && !table->charge(table->opaque, PAGE_SIZE)) {
+		errno = ENOSPC;
+		return false;
+	}
+	leaf = page_get(table);
+	if (leaf && atomic_compare_exchange_strong(&entry->word, word, (uintptr_t)leaf)) {
+		*word = (uintptr_t)leaf;
+		atomic_fetch_add_explicit(&table->leaves, 1, memory_order_relaxed);
+		return true;
+	}
+	if (table->charge)
+		table->charge(table->opaque, -(int64_t)PAGE_SIZE);
+	if (!leaf)
+		return false;
+	page_put(table, leaf); /* somebody was faster, or took it away again */
+	return true;
+}
+
+bool table_get(struct table *table, uint64_t index, bool create, struct table_ref *ref)
+{
+	struct table_entry *entry = entry_get(table, index, create);
+	uint64_t word;
+
+	if (unlikely(!entry)) {
+		if (!create)
+			errno = 0;
+		return false;
+	}
+	word = atomic_load_explicit(&entry->word, memory_order_relaxed);
+	for (;;) {
+		if (!(word & WORD_LEAF)) {
+			if (!create) {
+				errno = 0;
+				return false;
+			}
+			if (!leaf_add(table, entry, &word))
+				return false;
+		} else if ((word & WORD_PINS) == WORD_PINS) {
+			sched_yield(); /* 4095 threads in one MiB of disk */
+			word = atomic_load_explicit(&entry->word, memory_order_relaxed);
+		} else if (atomic_compare_exchange_weak_explicit(&entry->word, &word, word + 1,
+				   memory_order_acquire, memory_order_relaxed)) {
+			break;
+		}
+	}
+	ref->entry = entry;
+	ref->slots = word_leaf(word);
+	return true;
+}
+
+void table_put(struct table *table, struct table_ref *ref)
+{
+	uint64_t word = atomic_fetch_sub_explicit(&ref->entry->word, 1, memory_order_acq_rel) - 1;
+
+	/* Only the address is left: nobody uses it, no slot holds anything. */
+	if (likely(word & ~WORD_LEAF) || table->keep)
+		return;
+	if (!atomic_compare_exchange_strong(&ref->entry->word, &word, 0))
+		return;
+	page_put(table, ref->slots);
+	atomic_fetch_sub_explicit(&table->leaves, 1, memory_order_relaxed);
+	if (table->charge)
+		table->charge(table->opaque, -(int64_t)PAGE_SIZE);
+}
+
+void table_live(struct table_ref *ref, int change)
+{
+	if (change > 0)
+		atomic_fetch_add_explicit(&ref->entry->word, WORD_LIVE, memory_order_relaxed);
+	else
+		atomic_fetch_sub_explicit(&ref->entry->word, WORD_LIVE, memory_order_relaxed);
+}
+
+uint64_t table_next(struct table *table, uint64_t index, uint64_t end)
+{
+	while (index < end) {
+		uint64_t key = index >> LEAF_SHIFT;
+		node_ptr *link = &table->root;
+		unsigned shift = BOTTOM_SHIFT + table->levels * NODE_SHIFT;
+		void *node = atomic_load_explicit(link, memory_order_acquire);
+
+		/* Down to where the tree ends; `shift`: leaves that the missing part spans. */
+		for (unsigned level = table->levels; node && level > 0; level--) {
+			shift = BOTTOM_SHIFT + (level - 1) * NODE_SHIFT;
+			link = &((node_ptr *)node)[key >> shift & (NODE_PTRS - 1)];
+			node = atomic_load_explicit(link, memory_order_acquire);
+		}
+		if (node) {
+			struct table_entry *entry = node;
+
+			entry += key & (BOTTOM_ENTRIES - 1);
+			if (atomic_load_explicit(&entry->word, memory_order_relaxed) & WORD_LEAF)
+				return index;
+			shift = 0;
+		}
+		if (LEAF_SHIFT + shift >= 64)
+			return end;
+		index = ((index >> (LEAF_SHIFT + shift)) + 1) << (LEAF_SHIFT + shift);
+		if (index == 0)
+			return end;
+	}
+	return end;
+}
+
+int table_populate(struct table *table)
+{
+	for (uint64_t index = 0; index < table->pages; index += LEAF_SLOTS) {
+		struct table_ref ref;
+
+		if (!table_get(table, index, true, &ref))
+			return -1;
+		/* Written, so that it is not the system's shared page of zeroes. */
+		*(volatile uint64_t *)&ref.slots[0].val = 0;
+		table->keep = true;
+		table_put(table, &ref);
+	}
+	return 0;
+}
+
+uint64_t table_bytes(struct table *table)
+{
+	return atomic_load_explicit(&table->leaves, memory_order_relaxed) * PAGE_SIZE;
+}
+
+static long futex(_Atomic uint32_t *word, int op, uint32_t val)
+{
+	return syscall(SYS_futex, word, op | FUTEX_PRIVATE_FLAG, val, NULL, NULL, 0);
+}
+
+/* Holders keep a slot for some microseconds: spin about that long, then sleep. */
+void slot_lock_slow(struct slot *slot)
+{
+	uint32_t flags;
+
+	for (unsigned i = 0; i < 100; i++) {
+		if (!(slot_peek(slot) & SLOT_LOCK) && slot_trylock(slot))
+			return;
+#if defined(__x86_64__) || defined(__i386__)
+		__builtin_ia32_pause();
+#endif
+	}
+	for (;;) {
+		flags = atomic_fetch_or_explicit(&slot->flags, SLOT_LOCK | SLOT_WAITERS,
+			memory_order_acquire);
+		if (!(flags & SLOT_LOCK))
+			return;
+		futex(&slot->flags, FUTEX_WAIT, flags | SLOT_WAITERS);
+	}
+}
+
+void slot_wake(struct slot *slot)
+{
+	futex(&slot->flags, FUTEX_WAKE, INT_MAX);
+}

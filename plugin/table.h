@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * table: a disk's slots, one per page, in a radix tree whose leaves come and go.
+ *
+ *	nodes of 512 pointers ... -> node of 256 entries -> leaf of 256 slots
+ *
+ * A leaf (4 KiB, one MiB of disk) appears when a page in it is first written
+ * and goes when nobody uses it and its last page was freed. Its entry is one
+ * atomic word: the leaf's address, how many use it now (pins), and how many of
+ * its slots hold something (live); so "remove it if all are zero" is a single
+ * compare-and-swap. Nodes stay until the table is destroyed: they are at most a
+ * 65536th of what they address.
+ *
+ * A slot is used between slot_lock() and slot_unlock(), its leaf pinned.
+ * Slot locks are one bit: waiters spin a little, then sleep on the word.
+ */
+#ifndef UZRAM_TABLE_H
+#define UZRAM_TABLE_H
+
+#include "util.h"
+
+#define LEAF_SHIFT 8
+#define LEAF_SLOTS (1u << LEAF_SHIFT)
+
+/* slot->flags */
+#define SLOT_LOCK	 (1u << 0)
+#define SLOT_WAITERS	 (1u << 1)
+#define SLOT_TYPE_SHIFT	 2
+#define SLOT_TYPE	 (7u << SLOT_TYPE_SHIFT)
+#define SLOT_CODEC_SHIFT 5 /* which of the disk's codecs made the object */
+#define SLOT_CODEC	 (15u << SLOT_CODEC_SHIFT)
+
+enum slot_type {
+	SLOT_EMPTY, /* reads as zeroes; val is 0 */
+	SLOT_SAME,  /* val is the 8-byte word that fills the page */
+	SLOT_OBJECT, /* val is the zpool handle of compressed bytes */
+	SLOT_RAW,   /* val is the zpool handle of 4096 bytes */
+};
+
+struct slot {
+	uint64_t val;
+	_Atomic uint32_t flags;
+	uint32_t unused; /* room for the page's age */
+};
+
+struct table;
+struct table_entry;
+
+/* A pinned leaf. */
+struct table_ref {
+	struct table_entry *entry;
+	struct slot *slots; /* LEAF_SLOTS of them */
+};
+
+/* For `pages` pages. NULL with errno. */
+struct table *table_create(uint64_t pages);
+void table_destroy(struct table *table);
+
+/*
+ * Every leaf there is, faulted in and there for good: for swap. 0, or -1 with
+ * errno.
+ */
+int table_populate(struct table *table);
+
+/*
+ * Pins the leaf of page `index`; false when it is not there (errno 0) or, with
+ * `create`, cannot be had (errno ENOMEM, or ENOSPC when `charge` says so).
+ * `charge` is asked for each new leaf's bytes and told, negative, when it goes.
+ */
+typedef bool table_charge_fn(void *opaque, int64_t bytes);
+void table_on_charge(struct table *table, table_charge_fn *charge, void *opaque);
+bool table_get(struct table *table, uint64_t index, bool create, struct table_ref *ref);
+void table_put(struct table *table, struct table_ref *ref);
+
+/* The first page at or after `index` whose leaf is there; `end` if none is before that. */
+uint64_t table_next(struct table *table, uint64_t index, uint64_t end);
+
+/* A slot of the pinned leaf has become live (+1) or empty (-1). */
+void table_live(struct table_ref *ref, int change);
+
+/* Bytes of leaves now. */
+uint64_t table_bytes(struct table *table);
+
+static inline struct slot *table_slot(const struct table_ref *ref, uint64_t index)
+{
+	return &ref->slots[index & (LEAF_SLOTS - 1)];
+}
+
+static inline enum slot_type slot_type(uint32_t flags)
+{
+	return (flags & SLOT_TYPE) >> SLOT_TYPE_SHIFT;
+}
+
+static inline unsigned slot_codec(uint32_t flags)
+{
+	return (flags & SLOT_CODEC) >> SLOT_CODEC_SHIFT;
+}
+
+static inline uint32_t slot_flags(enum slot_type type, unsigned codec)
+{
+	return (uint32_t)type << SLOT_TYPE_SHIFT | codec << SLOT_CODEC_SHIFT;
+}
+
+static inline uint32_t slot_peek(const struct slot *slot)
+{
+	return atomic_load_explicit(&slot->flags, memory_order_relaxed);
+}
+
+void slot_lock_slow(struct slot *slot);
+void slot_wake(struct slot *slot);
+
+static inline bool slot_trylock(struct slot *slot)
+{
+	return !(atomic_fetch_or_explicit(&slot->flags, SLOT_LOCK, memory_order_acquire) &
+		 SLOT_LOCK);
+}
+
+static inline void slot_lock(struct slot *slot)
+{
+	if (unlikely(!slot_trylock(slot)))
+		slot_lock_slow(slot);
+}
+
+/* Unlocks; the slot's flags are now `flags` (slot_flags(), no lock bits). */
+static inline void slot_unlock(struct slot *slot, uint32_t flags)
+{
+	if (unlikely(atomic_exchange_explicit(&slot->flags, flags, memory_order_release) &
+		     SLOT_WAITERS))
+		slot_wake(slot);
+}
+
+#endif

@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * nbdkit's entry points: the one file that knows nbdkit. It turns parameters into a disk, and
+ * callbacks into calls of disk.h.
+ */
+#include "config.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#define NBDKIT_API_VERSION 2
+#include <nbdkit-plugin.h>
+
+#include "control.h"
+#include "params.h"
+#include "swap.h"
+#include "streams/zcomp.h"
+
+/* An upper bound; uzram_thread_model() may choose less. */
+#define THREAD_MODEL NBDKIT_THREAD_MODEL_PARALLEL
+
+static struct params params;
+static struct disk *disk;
+static struct disk_set disks = { &disk, 1 };
+static struct control *control;
+static struct swap *swap;
+
+static int fail(const struct uz_error *e)
+{
+	nbdkit_error("%s", e->text);
+	errno = e->code;
+	return -1;
+}
+
+static void warn_hook(const char *line)
+{
+	nbdkit_error("warning: %s", line);
+}
+
+static void uzram_load(void)
+{
+	params_init(&params);
+	uz_set_warn_hook(warn_hook);
+	zcomp_set_warn_hook(warn_hook);
+}
+
+static void uzram_unload(void)
+{
+	control_stop(control);
+	swap_stop(swap);
+	disk_destroy(disk);
+}
+
+static void uzram_dump_plugin(void)
+{
+	printf("uzram_algorithms=%s\n", zcomp_available());
+	printf("uzram_control=yes\n");
+}
+
+static int uzram_config(const char *key, const char *value)
+{
+	struct uz_error e;
+
+	return params_set(&params, key, value, &e) == -1 ? fail(&e) : 0;
+}
+
+static int uzram_config_complete(void)
+{
+	struct uz_error e;
+
+	return params_finish(&params, &e) == -1 ? fail(&e) : 0;
+}
+
+/*
+ * nbdkit before 1.34 aborts when a client hangs up while requests of its connection run in
+ * parallel. One request at a time per connection is safe there, and with a connection per core
+ * as fast. nbdkit tells no version; nbdkit_disconnect() came with 1.34.
+ */
+static int uzram_thread_model(void)
+{
+	return dlsym(RTLD_DEFAULT, "nbdkit_disconnect") ? NBDKIT_THREAD_MODEL_PARALLEL :
+							  NBDKIT_THREAD_MODEL_SERIALIZE_REQUESTS;
+}
+
+/* The last place whose errors the user sees, and the original directory. */
+static int uzram_get_ready(void)
+{
+	struct uz_error e;
+
+	disk = disk_create(&params.disk, &e);
+	if (!disk)
+		return fail(&e);
+	if (params.control) {
+		control = control_bind(params.control, &e);
+		if (!control)
+			return fail(&e);
+	}
+	return 0;
+}
+
+/* Threads and locked memory do not survive nbdkit's forks, so they begin here. */
+static int uzram_after_fork(void)
+{
+	struct uz_error e;
+
+	if (params.swap) {
+		swap = swap_start(disk, &e);
+		if (!swap)
+			return fail(&e);
+	}
+	if (control && control_start(control, &disks, &e) == -1)
+		return fail(&e);
+	return 0;
+}
+
+static int uzram_list_exports(int readonly, int is_tls, struct nbdkit_exports *exports)
+{
+	return nbdkit_add_export(exports, params.disk.name, NULL);
+}
+
+static const char *uzram_default_export(int readonly, int is_tls)
+{
+	return params.disk.name;
+}
+
+static void *uzram_open(int readonly)
+{
+	const char *name = nbdkit_export_name();
+
+	if (*name && strcmp(name, disk_name(disk)) != 0) {
+		nbdkit_error("no export named \"%s\"; there is: \"%s\"", name, params.disk.name);
+		return NULL;
+	}
+	if (params.swap)
+		swap_touch_stack();
+	return disk;
+}
+
+static int64_t uzram_get_size(void *handle)
+{
+	return (int64_t)disk_size(handle);
+}
+
+/* Any request is legal; whole pages are best. */
+static int uzram_block_size(void *handle, uint32_t *minimum, uint32_t *preferred, uint32_t *maximum)
+{
+	*minimum = 1;
+	*preferred = PAGE_SIZE;
+	*maximum = 32 << 20;
+	return 0;
+}
+
+/* All connections see the same pages, at once. */
+static int uzram_can_multi_conn(void *handle)
+{
+	return 1;
+}
+
+/* Acknowledged is as durable as it gets here. */
+static int uzram_can_fua(void *handle)
+{
+	return NBDKIT_FUA_NATIVE;
+}
+
+static int uzram_can_fast_zero(void *handle)
+{
+	return 1;
+}
+
+static int uzram_can_cache(void *handle)
+{
+	return NBDKIT_CACHE_NATIVE; /* everything is in memory: nothing to do */
+}
+
+static int uzram_pread(void *handle, void *buf, uint32_t count, uint64_t offset, uint32_t flags)
+{
+	return disk_read(handle, buf, count, offset);
+}
+
+static int uzram_pwrite(void *handle, const void *buf, uint32_t count, uint64_t offset,
+	uint32_t flags)
+{
+	return disk_write(handle, buf, count, offset);
+}
+
+static int uzram_flush(void *handle, uint32_t flags)
+{
+	return disk_flush(handle);
+}
+
+static int uzram_trim(void *handle, uint32_t count, uint64_t offset, uint32_t flags)
+{
+	return disk_trim(handle, count, offset);
+}
+
+/*
+ * Always the work itself: nbdkit 1.32's fallback for ENOTSUP zeroes the first 64 MiB only. A
+ * trimmed page reads as zeroes, and freeing is the fastest way.
+ */
+static int uzram_zero(void *handle, uint32_t count, uint64_t offset, uint32_t flags)
+{
+	return disk_trim(handle, count, offset);
+}
+
+static int add_extent(void *opaque, uint64_t offset, uint64_t length, bool hole)
+{
+	return nbdkit_add_extent(opaque, offset, length,
+		hole ? NBDKIT_EXTENT_HOLE | NBDKIT_EXTENT_ZERO : 0);
+}
+
+/* Clipped to the request: nbdkit 1.32 aborts on more (CVE-2025-47712). */
+static int uzram_extents(void *handle, uint32_t count, uint64_t offset, uint32_t flags,
+	struct nbdkit_extents *extents)
+{
+	return disk_extents(handle, count, offset, flags & NBDKIT_FLAG_REQ_ONE, add_extent, extents);
+}
+
+static struct nbdkit_plugin plugin = {
+	.name = "uzram",
+	.version = PACKAGE_VERSION,
+	.longname = "compressed RAM disk",
+	.description = "A compressed RAM disk: zram in user space.",
+	.load = uzram_load,
+	.unload = uzram_unload,
+	.dump_plugin = uzram_dump_plugin,
+	.config = uzram_config,
+	.config_complete = uzram_config_complete,
+	.config_help = params_help,
+	.magic_config_key = "size",
+	.thread_model = uzram_thread_model,
+	.get_ready = uzram_get_ready,
+	.after_fork = uzram_after_fork,
+	.list_exports = uzram_list_exports,
+	.default_export = uzram_default_export,
+	.open = uzram_open,
+	.get_size = uzram_get_size,
+	.block_size = uzram_block_size,
+	.can_multi_conn = uzram_can_multi_conn,
+	.can_fua = uzram_can_fua,
+	.can_fast_zero = uzram_can_fast_zero,
+	.can_cache = uzram_can_cache,
+	.pread = uzram_pread,
+	.pwrite = uzram_pwrite,
+	.flush = uzram_flush,
+	.trim = uzram_trim,
+	.zero = uzram_zero,
+	.extents = uzram_extents,
+	.errno_is_preserved = 1,
+};
+
+NBDKIT_REGISTER_PLUGIN(plugin)

@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* uzramctl's answers for people. */
+#ifdef HAVE_CONFIG_H
+#include <config.h>
+#endif
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "util.h"
+#include "uzramctl.h"
+
+#define TEXT_MAX 128
+
+enum kind { TEXT, SIZE, COUNT, RATIO };
+
+/* As zramctl writes sizes: 63B, 4K, 1.5G. Rounded to a tenth. */
+static void human(char *buf, size_t len, uint64_t bytes)
+{
+	unsigned exp = 0, tenths;
+	uint64_t whole, rest;
+
+	while (exp < 60 && bytes >> (exp + 10))
+		exp += 10;
+	whole = bytes >> exp;
+	rest = bytes & ((UINT64_C(1) << exp) - 1);
+	/* Ten bits of it will do. */
+	tenths = exp ? ((unsigned)(rest >> (exp - 10)) * 10 + 512) >> 10 : 0;
+	if (tenths == 10) {
+		whole++;
+		tenths = 0;
+	}
+	if (tenths)
+		snprintf(buf, len, "%" PRIu64 ".%u%c", whole, tenths, "BKMGTPE"[exp / 10]);
+	else
+		snprintf(buf, len, "%" PRIu64 "%c", whole, "BKMGTPE"[exp / 10]);
+}
+
+/* false: there is no such value. */
+static bool format(char *buf, const json_t *value, enum kind kind)
+{
+	if (!value)
+		return false;
+	strcpy(buf, "-");
+	if (kind == TEXT && json_is_string(value))
+		snprintf(buf, TEXT_MAX, "%s", json_string_value(value));
+	else if (kind == SIZE && json_is_integer(value))
+		human(buf, TEXT_MAX, json_integer_value(value));
+	else if (kind == COUNT && json_is_integer(value))
+		snprintf(buf, TEXT_MAX, "%" JSON_INTEGER_FORMAT, json_integer_value(value));
+	else if (kind == RATIO && json_is_number(value))
+		snprintf(buf, TEXT_MAX, "%.4f", json_number_value(value));
+	return true;
+}
+
+static const struct {
+	const char *heading, *key;
+	enum kind kind;
+} columns[] = {
+	{ "NAME", "name", TEXT },
+	{ "DISKSIZE", "disksize", SIZE },
+	{ "DATA", "data", SIZE },
+	{ "COMPR", "compr", SIZE },
+	{ "ALGORITHM", "algorithm", TEXT },
+	{ "STREAMS", "streams", COUNT },
+	{ "ZERO-PAGES", "zero_pages", COUNT },
+	{ "TOTAL", "total", SIZE },
+	{ "MEM-LIMIT", "mem_limit", SIZE },
+	{ "MEM-USED", "mem_used", SIZE },
+	{ "MIGRATED", "migrated", COUNT },
+	{ "COMP-RATIO", "comp_ratio", RATIO },
+	{ "WB", "wb", SIZE },
+};
+
+/* What stands in a cell; row NULL: the heading. */
+static void cell(char *buf, const json_t *row, size_t column)
+{
+	if (!row)
+		strcpy(buf, columns[column].heading);
+	else if (!format(buf, json_object_get(row, columns[column].key), columns[column].kind))
+		strcpy(buf, "-");
+}
+
+static void print_row(const json_t *row, const int *widths)
+{
+	char buf[TEXT_MAX];
+	size_t c;
+
+	for (c = 0; c < ARRAY_SIZE(columns); c++) {
+		cell(buf, row, c);
+		printf("%s%*s", c ? " " : "",
+			columns[c].kind == TEXT ? -widths[c] : widths[c], buf);
+	}
+	putchar('\n');
+}
+
+void show_list(json_t *answer)
+{
+	json_t *disks = json_object_get(answer, "disks");
+	int widths[ARRAY_SIZE(columns)];
+	char buf[TEXT_MAX];
+	json_t *row;
+	size_t i, c;
+
+	for (c = 0; c < ARRAY_SIZE(columns); c++) {
+		widths[c] = strlen(columns[c].heading);
+		json_array_foreach(disks, i, row) {
+			cell(buf, row, c);
+			if ((int)strlen(buf) > widths[c])
+				widths[c] = strlen(buf);
+		}
+	}
+	print_row(NULL, widths);
+	json_array_foreach(disks, i, row)
+		print_row(row, widths);
+}
+
+/* Of a disk, or of the part that is named. */
+static const struct line {
+	const char *part, *key;
+	enum kind kind;
+	const char *note;
+} lines[] = {
+	{ NULL, "size", SIZE, "as clients see it" },
+	{ NULL, "algorithm", TEXT, "" },
+	{ NULL, "level", COUNT, "of the algorithm" },
+	{ NULL, "limit_used", SIZE, "of mem_limit: objects and table" },
+	{ "mm_stat", "orig_data_size", SIZE, "stored, before compression" },
+	{ "mm_stat", "compr_data_size", SIZE, "stored, after compression" },
+	{ "mm_stat", "mem_used_total", SIZE, "memory of the pool" },
+	{ "mm_stat", "mem_limit", SIZE, "0B: none" },
+	{ "mm_stat", "mem_used_max", SIZE, "most memory of the pool so far" },
+	{ "mm_stat", "same_pages", COUNT, "pages of one repeated word, no memory" },
+	{ "mm_stat", "pages_compacted", COUNT, "pages given back by compaction" },
+	{ "mm_stat", "huge_pages", COUNT, "pages stored raw, incompressible" },
+	{ "mm_stat", "huge_pages_since", COUNT, "the same, ever" },
+	{ "io_stat", "failed_reads", COUNT, "" },
+	{ "io_stat", "failed_writes", COUNT, "" },
+	{ "io_stat", "invalid_io", COUNT, "" },
+	{ "io_stat", "notify_free", COUNT, "pages freed by trim or zero" },
+	{ NULL, "zero_pages", COUNT, "of same_pages, those of zeroes" },
+	{ NULL, "table_bytes", SIZE, "memory of the slot table" },
+	{ NULL, "reserve_bytes", SIZE, "memory kept ready for swap" },
+	{ NULL, "reads", COUNT, "pages, ever" },
+	{ NULL, "writes", COUNT, "pages, ever" },
+	{ NULL, "trims", COUNT, "pages, ever" },
+};
+
+static void show_line(const json_t *disk, const struct line *line)
+{
+	const json_t *from = line->part ? json_object_get(disk, line->part) : disk;
+	char buf[TEXT_MAX];
+
+	if (!format(buf, json_object_get(from, line->key), line->kind))
+		return;
+	printf("  %-16s %10s%s%s\n", line->key, buf, *line->note ? "  " : "", line->note);
+}
+
+static void show_ratio(const json_t *disk)
+{
+	json_t *mm = json_object_get(disk, "mm_stat");
+	double data = json_number_value(json_object_get(mm, "orig_data_size"));
+	double compressed = json_number_value(json_object_get(mm, "compr_data_size"));
+	double memory = json_number_value(json_object_get(mm, "mem_used_total"));
+
+	if (data <= 0 || compressed <= 0 || memory <= 0)
+		return;
+	printf("  %-16s %10.2f  orig_data_size / compr_data_size\n", "ratio", data / compressed);
+	printf("  %-16s %10.2f  orig_data_size / mem_used_total\n", "", data / memory);
+}
+
+void show_stat(json_t *answer)
+{
+	json_t *disk;
+	size_t i, l;
+
+	json_array_foreach(json_object_get(answer, "disks"), i, disk) {
+		printf("%s%s\n", i ? "\n" : "",
+			json_string_value(json_object_get(disk, "name")) ?: "-");
+		for (l = 0; l < ARRAY_SIZE(lines); l++) {
+			show_line(disk, &lines[l]);
+			/* After the limit: before the table that it sums up. */
+			if (strcmp(lines[l].key, "limit_used") == 0)
+				show_ratio(disk);
+		}
+	}
+}
+
+void show_compact(json_t *answer)
+{
+	json_int_t pages = 0;
+	const char *name = "-";
+	char buf[TEXT_MAX];
+
+	json_unpack(answer, "{s:s, s:I}", "name", &name, "pages_compacted", &pages);
+	human(buf, sizeof(buf), (uint64_t)pages * PAGE_SIZE);
+	printf("%s: %" JSON_INTEGER_FORMAT " pages (%s) given back\n", name, pages, buf);
+}

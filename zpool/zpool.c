@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The pool's life, allocation and freeing. zpool.h is the manual, pool.h the structures. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "pool.h"
+
+/* Address space alone: memory comes page by page, when touched. */
+static void *reserve(size_t len)
+{
+	void *p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+		-1, 0);
+
+	if (p == MAP_FAILED)
+		return NULL;
+	/* A huge page would make resident what nobody touched. */
+	madvise(p, len, MADV_NOHUGEPAGE);
+	return p;
+}
+
+static size_t spans_len(uint64_t nr_spans)
+{
+	return nr_spans * sizeof(struct span);
+}
+
+static size_t huge_len(uint64_t nr_spans)
+{
+	return nr_spans * SPAN_PAGES * sizeof(uint64_t);
+}
+
+static void unmap(struct zpool *pool)
+{
+	if (pool->base)
+		munmap(pool->base, pool->nr_spans << SPAN_SHIFT);
+	if (pool->spans)
+		munmap(pool->spans, spans_len(pool->nr_spans));
+	if (pool->huge_hdr)
+		munmap(pool->huge_hdr, huge_len(pool->nr_spans));
+}
+
+static bool map(struct zpool *pool, uint64_t nr_spans)
+{
+	pool->nr_spans = nr_spans;
+	pool->base = reserve(nr_spans << SPAN_SHIFT);
+	pool->spans = reserve(spans_len(nr_spans));
+	pool->huge_hdr = reserve(huge_len(nr_spans));
+	if (pool->base && pool->spans && pool->huge_hdr)
+		return true;
+	unmap(pool);
+	return false;
+}
+
+/*
+ * Twice the data, as a class may leave up to half of its spans' addresses
+ * unused, and room for each class to begin.
+ */
+static uint64_t spans_for(uint64_t bytes)
+{
+	uint64_t most = ZPOOL_MAX_RESERVE >> SPAN_SHIFT;
+
+	if (bytes >= ZPOOL_MAX_RESERVE / 2)
+		return most;
+	bytes = (bytes * 2 >> SPAN_SHIFT) + 2 * NR_CLASSES;
+	return bytes < most ? bytes : most;
+}
+
+struct zpool *zpool_create(const struct zpool_config *config)
+{
+	struct zpool *pool = aligned_alloc(64, sizeof(*pool));
+	uint64_t nr_spans = spans_for(config->reserve);
+
+	if (!pool)
+		return NULL;
+	memset(pool, 0, sizeof(*pool));
+	while (!map(pool, nr_spans)) {
+		nr_spans /= 2;
+		if (nr_spans < 8) {
+			free(pool);
+			errno = ENOMEM;
+			return NULL;
+		}
+	}
+	pool->move = config->move;
+	pool->opaque = config->opaque;
+	pool->locked = config->locked;
+	pool->fresh = 1;
+	pthread_mutex_init(&pool->span_lock, NULL);
+	pthread_mutex_init(&pool->compact_lock, NULL);
+	for (unsigned i = 0; i < NR_CLASSES; i++)
+		class_setup(&pool->classes[i], i);
+	return pool;
+}
+
+void zpool_destroy(struct zpool *pool)
+{
+	if (!pool)
+		return;
+	for (unsigned i = 0; i < NR_CLASSES; i++)
+		pthread_mutex_destroy(&pool->classes[i].lock);
+	pthread_mutex_destroy(&pool->span_lock);
+	pthread_mutex_destroy(&pool->compact_lock);
+	unmap(pool);
+	free(pool);
+}
+
+/* A cell of `span`, which has a free one; -1 when it needs a page too many. */
+static int take_cell(struct zpool *pool, struct size_class *c, struct span *span, size_t size)
+{
+	uint64_t max = atomic_load_explicit(&pool->max_pages, memory_order_relaxed);
+	int cell = span_first_free(span);
+
+	if (!span_touch(pool, c, span, cell, max))
+		return -1;
+	cell_set_used(span, cell);
+	class_rebucket(c, span);
+	c->objects++;
+	c->bytes += size;
+	return cell;
+}
+
+/* A new span for the class, on its list, with no cell used yet. */
+static struct span *class_grow(struct zpool *pool, struct size_class *c)
+{
+	bool faulted;
+	struct span *span = span_get(pool, c, &faulted);
+
+	if (!span)
+		return NULL;
+	c->spans++;
+	if (faulted) /* resident, so counted, whatever the bound */
+		span_touch(pool, c, span, c->ncells - 1, 0);
+	class_link(c, span);
+	return span;
+}
+
+/* From the fullest span that needs no forbidden page; one span a bucket is tried. */
+static zhandle_t class_take(struct zpool *pool, struct size_class *c, size_t size)
+{
+	for (int i = NR_BUCKETS - 1; i >= 0; i--) {
+		struct span *span = c->partial[i];
+		int cell = span ? take_cell(pool, c, span, size) : -1;
+
+		if (cell >= 0)
+			return cell_handle(pool, span, c, cell);
+	}
+	return 0;
+}
+
+static zhandle_t class_alloc(struct zpool *pool, struct size_class *c, size_t size)
+{
+	zhandle_t handle;
+
+	pthread_mutex_lock(&c->lock);
+	handle = class_take(pool, c, size);
+	if (!handle) {
+		struct span *span = class_grow(pool, c);
+		int cell = span ? take_cell(pool, c, span, size) : -1;
+
+		errno = span ? ENOSPC : ENOMEM;
+		if (cell >= 0) {
+			handle = cell_handle(pool, span, c, cell);
+		} else if (span) {
+			class_drop(pool, c, span);
+			span_put(pool, span);
+		}
+	}
+	pthread_mutex_unlock(&c->lock);
+	return handle;
+}
+
+zhandle_t zpool_alloc(struct zpool *pool, size_t size, uint64_t owner)
+{
+	unsigned index = class_of(size);
+	zhandle_t handle = class_alloc(pool, &pool->classes[index], size);
+
+	/* No page to be had: a larger cell that lies free and touched will do. */
+	for (unsigned i = index + 1; !handle && i < NR_CLASSES; i++) {
+		struct size_class *c = &pool->classes[i];
+
+		pthread_mutex_lock(&c->lock);
+		handle = class_take(pool, c, size);
+		pthread_mutex_unlock(&c->lock);
+	}
+	/* Out of the lock: this touches the cell, which may have to be faulted in. */
+	if (handle)
+		hdr_store(pool, handle, owner, size);
+	return handle;
+}
+
+void zpool_free(struct zpool *pool, zhandle_t handle)
+{
+	struct span *span = handle_span(pool, handle);
+	struct size_class *c = &pool->classes[span->cls];
+	size_t size = zpool_size(pool, handle);
+	bool empty;
+
+	pthread_mutex_lock(&c->lock);
+	cell_set_free(span, handle_cell(c, handle));
+	c->objects--;
+	c->bytes -= size;
+	empty = span->nr_free == c->ncells;
+	if (empty)
+		class_drop(pool, c, span);
+	else
+		class_rebucket(c, span);
+	pthread_mutex_unlock(&c->lock);
+	if (empty)
+		span_put(pool, span);
+}
+
+bool zpool_shrink(struct zpool *pool, zhandle_t handle, size_t size)
+{
+	struct size_class *c = &pool->classes[handle_span(pool, handle)->cls];
+	uint64_t hdr = hdr_load(pool, handle);
+
+	if (class_of(size) > (unsigned)(c - pool->classes))
+		return false;
+	pthread_mutex_lock(&c->lock);
+	c->bytes += size - hdr_size(hdr);
+	pthread_mutex_unlock(&c->lock);
+	hdr_store(pool, handle, hdr_owner(hdr), size);
+	return true;
+}
+
+void *zpool_object(const struct zpool *pool, zhandle_t handle)
+{
+	char *cell = pool->base + (handle << CELL_SHIFT);
+
+	return handle_span(pool, handle)->cls == CLASS_HUGE ? cell : cell + HDR_SIZE;
+}
+
+size_t zpool_size(const struct zpool *pool, zhandle_t handle)
+{
+	return hdr_size(hdr_load(pool, handle));
+}
+
+uint64_t zpool_owner(const struct zpool *pool, zhandle_t handle)
+{
+	return hdr_owner(hdr_load(pool, handle));
+}
+
+size_t zpool_charge(size_t size)
+{
+	unsigned index = class_of(size);
+
+	return index == CLASS_HUGE ? ZPAGE_SIZE : (index + 1) << CELL_SHIFT;
+}
+
+size_t zpool_cell(const struct zpool *pool, zhandle_t handle)
+{
+	return pool->classes[handle_span(pool, handle)->cls].cell;
+}
+
+void zpool_copy(struct zpool *pool, zhandle_t from, zhandle_t to)
+{
+	uint64_t hdr = hdr_load(pool, from);
+
+	hdr_store(pool, to, hdr_owner(hdr), hdr_size(hdr));
+	memcpy(zpool_object(pool, to), zpool_object(pool, from), hdr_size(hdr));
+}
+
+void zpool_set_max(struct zpool *pool, uint64_t bytes)
+{
+	uint64_t pages = bytes >> ZPAGE_SHIFT;
+
+	atomic_store(&pool->max_pages, bytes && !pages ? 1 : pages);
+}
+
+void zpool_reset_max_used(struct zpool *pool)
+{
+	atomic_store(&pool->pages_max, atomic_load(&pool->pages));
+}
+
+void zpool_get_stats(struct zpool *pool, struct zpool_stats *stats)
+{
+	memset(stats, 0, sizeof(*stats));
+	for (unsigned i = 0; i < NR_CLASSES; i++) {
+		struct size_class *c = &pool->classes[i];
+
+		pthread_mutex_lock(&c->lock);
+		stats->objects += c->objects;
+		stats->bytes += c->bytes;
+		stats->charged += c->objects * c->cell;
+		stats->pages += c->pages;
+		stats->spans += c->spans;
+		if (i == CLASS_HUGE)
+			stats->huge = c->objects;
+		pthread_mutex_unlock(&c->lock);
+	}
+	stats->pages_max = atomic_load_explicit(&pool->pages_max, memory_order_relaxed);
+	stats->pages_compacted = atomic_load_explicit(&pool->pages_compacted, memory_order_relaxed);
+	pthread_mutex_lock(&pool->span_lock);
+	stats->reserve_pages = pool->nr_reserved * SPAN_PAGES;
+	pthread_mutex_unlock(&pool->span_lock);
+}
