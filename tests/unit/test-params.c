@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Parameters: every key with good and bad values, and the size grammar. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "plugin/params.h"
+#include "streams/zcomp.h"
+
+#include <cmocka.h>
+
+static void sizes(void **state)
+{
+	static const struct {
+		const char *text;
+		int64_t size;
+	} rows[] = {
+		{ "0", 0 }, { "1", 1 }, { "4096", 4096 }, { "1b", 1 }, { "1k", 1024 }, { "1K", 1024 },
+		{ "3M", 3 << 20 }, { "1g", 1 << 30 }, { "2T", 2ll << 40 }, { "1p", 1ll << 50 },
+		{ "7E", 7ll << 60 }, { "1s", 512 }, { "2S", 1024 }, { "007", 7 },
+		{ "9223372036854775807", INT64_MAX }, { "9223372036854775808", -1 }, { "8E", -1 },
+		{ "99999999999999999999", -1 }, { "18014398509481984S", -1 }, { "", -1 },
+		{ "-1", -1 }, { "+1", -1 }, { " 1", -1 }, { "1 ", -1 }, { "1kb", -1 },
+		{ "1.5G", -1 }, { "0x10", -1 }, { "k", -1 }, { "1e3", -1 }, { "1Z", -1 },
+		{ "abc", -1 },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
+		if (uz_parse_size(rows[i].text) != rows[i].size)
+			fail_msg("\"%s\": %lld, expected %lld", rows[i].text,
+				(long long)uz_parse_size(rows[i].text), (long long)rows[i].size);
+}
+
+static void values(void **state)
+{
+	/* words: NULL: accepted; else all that the one line must contain. */
+	static const struct {
+		const char *key, *value, *words[3];
+	} rows[] = {
+		{ "size", "1G", { NULL } },
+		{ "size", "9223372036854771712", { NULL } },
+		{ "size", "0", { "size=0", "allowed is 1 to 9223372036854771712" } },
+		{ "size", "9223372036854771713", { "size=9223372036854771713", "allowed" } },
+		{ "size", "-4096", { "size=-4096", "not a size", "k m g t p e" } },
+		{ "size", "big", { "size=big", "not a size" } },
+		{ "size", "9E9", { "size=9E9" } },
+		{ "algorithm", "zstd:19", { NULL } },
+		{ "algorithm", "none", { NULL } },
+		{ "algorithm", "lz5", { "algorithm=lz5", "lz4, lz4hc, zstd, deflate, none" } },
+		{ "algorithm", "zstd:99", { "algorithm=zstd:99", "22" } },
+		{ "algorithm", "zstd:", { "algorithm=zstd:" } },
+		{ "algorithm", "lz4:x", { "algorithm=lz4:x", "number" } },
+		{ "algorithm", "none:1", { "algorithm=none:1" } },
+		{ "algorithm", "", { "algorithm=", "lz4hc" } },
+		{ "mem-limit", "0", { NULL } },
+		{ "mem-limit", "100M", { NULL } },
+		{ "mem-limit", "x", { "mem-limit=x", "not a size" } },
+		{ "write", "through", { NULL } },
+		{ "write", "behind", { "write=behind", "not supported", "write=through" } },
+		{ "write", "back", { "write=back", "allowed is write=through" } },
+		{ "control", "/x", { NULL } },
+		{ "control", "", { "control=", "path" } },
+		{ "swap", "yes", { NULL } },
+		{ "swap", "FALSE", { NULL } },
+		{ "swap", "maybe", { "swap=maybe", "yes or no" } },
+		{ "swap-reserve", "1M", { NULL } },
+		{ "swap-reserve", "-", { "swap-reserve=-", "not a size" } },
+		{ "colour", "red", { "colour=red", "no such key", "mem-limit" } },
+		{ "accel", "iaa", { "accel=iaa", "not supported by this version" } },
+		{ "accel-queue-depth", "3", { "accel-queue-depth=3", "not supported" } },
+		{ "backing", "/x", { "backing=/x", "not supported" } },
+		{ "disk", "a", { "disk=a", "not supported" } },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct params params;
+		struct uz_error e = { 0 };
+		int ret;
+
+		params_init(&params);
+		ret = params_set(&params, rows[i].key, rows[i].value, &e);
+		if ((ret == 0) != !rows[i].words[0])
+			fail_msg("%s=%s: %d %s", rows[i].key, rows[i].value, ret, e.text);
+		for (size_t w = 0; w < ARRAY_SIZE(rows[i].words) && rows[i].words[w]; w++)
+			if (!strstr(e.text, rows[i].words[w]))
+				fail_msg("%s=%s: \"%s\" lacks \"%s\"", rows[i].key, rows[i].value,
+					e.text, rows[i].words[w]);
+		assert_null(strchr(e.text, '\n'));
+	}
+}
+
+static void size_is_required(void **state)
+{
+	struct params params;
+	struct uz_error e = { 0 };
+
+	params_init(&params);
+	assert_int_equal(params_finish(&params, &e), -1);
+	assert_non_null(strstr(e.text, "size= is required"));
+}
+
+static void defaults(void **state)
+{
+	struct params params;
+	struct uz_error e = { 0 };
+
+	params_init(&params);
+	assert_int_equal(params_set(&params, "size", "1M", &e), 0);
+	assert_int_equal(params_finish(&params, &e), 0);
+	assert_ptr_equal(params.disk.algorithm, zcomp_find("lz4"));
+	assert_int_equal(params.disk.mem_limit, 0);
+	assert_int_equal(params.swap_reserve, 32 << 20);
+	assert_false(params.disk.swap);
+	assert_int_equal(params.disk.swap_reserve, 0);
+	assert_int_equal(params_set(&params, "swap", "on", &e), 0);
+	assert_int_equal(params_finish(&params, &e), 0);
+	assert_true(params.disk.swap && params.disk.locked);
+	assert_int_equal(params.disk.swap_reserve, 32 << 20);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(sizes),
+		cmocka_unit_test(values),
+		cmocka_unit_test(size_is_required),
+		cmocka_unit_test(defaults),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
