@@ -67,8 +67,8 @@ static struct ctl_conn **conn_place(struct control *control)
 
 static void conn_too_many(int fd)
 {
-	CLEANUP_FREE char *text =
-		ctl_text(ctl_error(EBUSY, "%d control connections are open", CTL_CONNS_MAX));
+	CLEANUP_FREE char *text = ctl_text(
+		ctl_error(EBUSY, "%d control connections are open", CTL_CONNS_MAX));
 
 	/* A fresh socket has room for a line. */
 	if (text && send(fd, text, strlen(text), MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
@@ -220,12 +220,12 @@ int control_start(struct control *control, const struct disk_set *set, struct uz
 	if (control->epoll < 0 || control->wake < 0 ||
 		epoll_ctl(control->epoll, EPOLL_CTL_ADD, control->wake, &event) != 0 ||
 		!listen_on(control, true))
-		return uz_fail(e, errno, "control=%s: epoll: %s", control->file.path,
-			strerror(errno));
+		return uz_fail(
+			e, errno, "control=%s: epoll: %s", control->file.path, strerror(errno));
 	err = ctl_thread_start(&control->thread, control_main, control);
 	if (err)
-		return uz_fail(e, err, "control=%s: no thread: %s", control->file.path,
-			strerror(err));
+		return uz_fail(
+			e, err, "control=%s: no thread: %s", control->file.path, strerror(err));
 	control->running = true;
 	ctl_file_keep(&control->file);
 	return 0;

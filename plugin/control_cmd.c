@@ -35,8 +35,8 @@ static json_t *run_compact(const struct ctl_call *call)
 
 	if (atomic_load(call->stop))
 		return ctl_error(ESHUTDOWN, "the server is shutting down");
-	return json_pack("{s:s, s:I}", "name", disk_name(call->disk), "pages_compacted",
-		(json_int_t)pages);
+	return json_pack(
+		"{s:s, s:I}", "name", disk_name(call->disk), "pages_compacted", (json_int_t)pages);
 }
 
 static const struct ctl_command commands[] = {
@@ -67,11 +67,21 @@ static const char *errno_name(int code)
 		int code;
 		const char *name;
 	} names[] = {
-		{ E2BIG, "E2BIG" },	    { EACCES, "EACCES" },	{ EAGAIN, "EAGAIN" },
-		{ EBUSY, "EBUSY" },	    { EEXIST, "EEXIST" },	{ EINVAL, "EINVAL" },
-		{ ENODEV, "ENODEV" },	    { ENOENT, "ENOENT" },	{ ENOMEM, "ENOMEM" },
-		{ ENOSPC, "ENOSPC" },	    { ENOTSUP, "ENOTSUP" },	{ EPERM, "EPERM" },
-		{ ERANGE, "ERANGE" },	    { ESHUTDOWN, "ESHUTDOWN" }, { ETIMEDOUT, "ETIMEDOUT" },
+		{ E2BIG, "E2BIG" },
+		{ EACCES, "EACCES" },
+		{ EAGAIN, "EAGAIN" },
+		{ EBUSY, "EBUSY" },
+		{ EEXIST, "EEXIST" },
+		{ EINVAL, "EINVAL" },
+		{ ENODEV, "ENODEV" },
+		{ ENOENT, "ENOENT" },
+		{ ENOMEM, "ENOMEM" },
+		{ ENOSPC, "ENOSPC" },
+		{ ENOTSUP, "ENOTSUP" },
+		{ EPERM, "EPERM" },
+		{ ERANGE, "ERANGE" },
+		{ ESHUTDOWN, "ESHUTDOWN" },
+		{ ETIMEDOUT, "ETIMEDOUT" },
 	};
 	size_t i;
 
@@ -179,7 +189,9 @@ static struct disk *find_disk(const struct disk_set *set, const char *name)
 	return NULL;
 }
 
-static json_t *find_command(struct ctl_request *request, const char *name)
+/* These fill *error, which stays NULL for want of memory, and return false. */
+
+static bool find_command(struct ctl_request *request, const char *name, json_t **error)
 {
 	CLEANUP_FREE char *names = NULL;
 	size_t i;
@@ -189,18 +201,20 @@ static json_t *find_command(struct ctl_request *request, const char *name)
 			continue;
 		request->command = &commands[i];
 		if (commands[i].run)
-			return NULL;
-		return ctl_error(ENOTSUP, "\"%s\" is not supported by this version", name);
+			return true;
+		*error = ctl_error(ENOTSUP, "\"%s\" is not supported by this version", name);
+		return false;
 	}
 	names = names_of(NULL);
-	return ctl_error(EINVAL, "unknown command \"%s\"; commands: %s", name, names);
+	*error = ctl_error(EINVAL, "unknown command \"%s\"; commands: %s", name, names);
+	return false;
 }
 
 /*
  * The first argument is a disk if one has that name. Else the disk was left out;
  * or it was not, as there is one argument too many: then no disk has that name.
  */
-static json_t *take_disk(struct ctl_request *request)
+static bool take_disk(struct ctl_request *request, json_t **error)
 {
 	const struct ctl_command *command = request->command;
 	struct ctl_call *call = &request->call;
@@ -208,30 +222,32 @@ static json_t *take_disk(struct ctl_request *request)
 	CLEANUP_FREE char *names = NULL;
 
 	if (command->takes == CTL_NO_DISK)
-		return NULL;
+		return true;
 	if (call->nr_args)
 		call->disk = find_disk(set, call->args[0]);
 	if (call->disk) {
 		call->args++;
 		call->nr_args--;
-		return NULL;
+		return true;
 	}
 	if (call->nr_args == command->max_args + 1) {
 		names = names_of(set);
-		return ctl_error(ENOENT, "no disk named \"%s\"; disks: %s", call->args[0], names);
+		*error = ctl_error(ENOENT, "no disk named \"%s\"; disks: %s", call->args[0], names);
+		return false;
 	}
 	if (command->takes == CTL_ALL_DISKS)
-		return NULL;
+		return true;
 	if (set->nr != 1) {
 		names = names_of(set);
-		return ctl_error(EINVAL, "\"%s\" needs the name of a disk; disks: %s",
-			command->name, names);
+		*error = ctl_error(
+			EINVAL, "\"%s\" needs the name of a disk; disks: %s", command->name, names);
+		return false;
 	}
 	call->disk = set->disks[0];
-	return NULL;
+	return true;
 }
 
-static json_t *split(struct ctl_request *request, unsigned *nr)
+static bool split(struct ctl_request *request, unsigned *nr, json_t **error)
 {
 	char *rest = request->line;
 	char *word;
@@ -240,55 +256,51 @@ static json_t *split(struct ctl_request *request, unsigned *nr)
 	while ((word = strsep(&rest, " \t"))) {
 		if (!*word)
 			continue;
-		if (*nr == CTL_WORDS_MAX)
-			return ctl_error(E2BIG, "a request has %d words at most", CTL_WORDS_MAX);
+		if (*nr == CTL_WORDS_MAX) {
+			*error = ctl_error(E2BIG, "a request has %d words at most", CTL_WORDS_MAX);
+			return false;
+		}
 		request->words[(*nr)++] = word;
 	}
-	return NULL;
+	return true;
 }
 
-static json_t *parse(struct ctl_request *request)
+static bool parse(struct ctl_request *request, json_t **error)
 {
 	struct ctl_call *call = &request->call;
-	json_t *error;
 	unsigned nr;
 
-	error = split(request, &nr);
-	if (error)
-		return error;
-	/* As uzramctl without a command. */
-	error = find_command(request, nr ? request->words[0] : "list");
-	if (error)
-		return error;
+	/* No words: as uzramctl without a command. */
+	if (!split(request, &nr, error) ||
+		!find_command(request, nr ? request->words[0] : "list", error))
+		return false;
 	call->args = request->words + 1;
 	call->nr_args = nr ? nr - 1 : 0;
-	error = take_disk(request);
-	if (error)
-		return error;
-	if (call->nr_args < request->command->min_args ||
-		call->nr_args > request->command->max_args)
-		return ctl_error(EINVAL, "too %s arguments; usage: %s%s",
-			call->nr_args < request->command->min_args ? "few" : "many",
-			request->command->name, request->command->usage);
-	return NULL;
+	if (!take_disk(request, error))
+		return false;
+	if (call->nr_args >= request->command->min_args &&
+		call->nr_args <= request->command->max_args)
+		return true;
+	*error = ctl_error(EINVAL, "too %s arguments; usage: %s%s",
+		call->nr_args < request->command->min_args ? "few" : "many", request->command->name,
+		request->command->usage);
+	return false;
 }
 
-json_t *ctl_parse(const struct disk_set *set, const char *line, size_t len,
-	struct ctl_request **request)
+struct ctl_request *ctl_parse(
+	const struct disk_set *set, const char *line, size_t len, json_t **error)
 {
-	struct ctl_request *r = malloc(sizeof(*r));
-	json_t *error;
+	struct ctl_request *request = malloc(sizeof(*request));
 
-	*request = NULL;
-	if (!r)
-		return ctl_error(ENOMEM, "no memory");
-	r->call = (struct ctl_call){ .set = set };
-	memcpy(r->line, line, len);
-	r->line[len] = '\0';
-	error = parse(r);
-	if (error)
-		free(r);
-	else
-		*request = r;
-	return error;
+	*error = NULL;
+	if (!request)
+		return NULL;
+	request->call = (struct ctl_call){ .set = set };
+	memcpy(request->line, line, len);
+	request->line[len] = '\0';
+	if (!parse(request, error)) {
+		free(request);
+		return NULL;
+	}
+	return request;
 }

@@ -96,7 +96,7 @@ static void conn_request(struct control *control, struct ctl_conn *conn, size_t 
 		ctl_conn_refuse(control, conn, ctl_error(EINVAL, NOT_TEXT));
 		return;
 	}
-	answer = ctl_parse(control->set, conn->in, len, &request);
+	request = ctl_parse(control->set, conn->in, len, &answer);
 	if (request && request->command->slow) {
 		ctl_job_start(control, conn, request);
 		return;

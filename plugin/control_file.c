@@ -119,8 +119,8 @@ static int lock_directory(const char *path, struct uz_error *e)
 				path, dir, strerror(errno));
 		nanosleep(&pause, NULL);
 	}
-	return uz_fail(e, EBUSY, "control=%s: another process keeps the directory %s locked", path,
-		dir);
+	return uz_fail(
+		e, EBUSY, "control=%s: another process keeps the directory %s locked", path, dir);
 }
 
 /* What lies there goes if it is a dead server's socket. The directory is locked. */
@@ -144,8 +144,8 @@ static int clear_place(const struct sockaddr_un *addr, const char *path, struct 
 	if (connect(probe, (const struct sockaddr *)addr, sizeof(*addr)) == 0 || errno == EAGAIN)
 		return uz_fail(e, EADDRINUSE, "control=%s: in use by a running server", path);
 	if (errno == EPROTOTYPE)
-		return uz_fail(e, EEXIST, "control=%s: there is a socket of another kind there",
-			path);
+		return uz_fail(
+			e, EEXIST, "control=%s: there is a socket of another kind there", path);
 	if (errno != ECONNREFUSED)
 		return uz_fail(e, errno, "control=%s: cannot tell whether a server uses it: %s",
 			path, strerror(errno));
@@ -155,8 +155,8 @@ static int clear_place(const struct sockaddr_un *addr, const char *path, struct 
 	return 0;
 }
 
-static int bind_private(struct ctl_file *file, const struct sockaddr_un *addr, const char *path,
-	struct uz_error *e)
+static int bind_private(
+	struct ctl_file *file, const struct sockaddr_un *addr, const char *path, struct uz_error *e)
 {
 	struct stat st;
 	mode_t old;
@@ -170,8 +170,8 @@ static int bind_private(struct ctl_file *file, const struct sockaddr_un *addr, c
 	err = errno;
 	umask(old);
 	if (ret != 0)
-		return uz_fail(e, err, "control=%s: cannot make the socket: %s", path,
-			strerror(err));
+		return uz_fail(
+			e, err, "control=%s: cannot make the socket: %s", path, strerror(err));
 	if (lstat(file->path, &st) != 0 || !S_ISSOCK(st.st_mode))
 		return uz_fail(e, EIO, "control=%s: the new socket has gone", path);
 	file->dev = st.st_dev;

@@ -2,8 +2,8 @@
 /*
  * Inside the control socket: its file (control_file.c), the loop (control.c), a
  * connection (control_conn.c), slow commands (control_job.c), what the commands
- * are (control_cmd.c), the documents (stat_json.c). A command is a row of the table in control_cmd.c and a
- * function from a struct ctl_call to a document.
+ * are (control_cmd.c), the documents (stat_json.c). A command is a row of the table in
+ * control_cmd.c and a function from a struct ctl_call to a document.
  */
 #ifndef UZRAM_CONTROL_PRIV_H
 #define UZRAM_CONTROL_PRIV_H
@@ -22,11 +22,11 @@
 
 /* The socket's file. */
 struct ctl_file {
-	int fd;		/* listening; -1 when closed */
-	char *path;	/* absolute: the process may have changed its directory */
-	dev_t dev;	/* what we made there, and nothing else, is removed */
+	int fd;	    /* listening; -1 when closed */
+	char *path; /* absolute: the process may have changed its directory */
+	dev_t dev;  /* what we made there, and nothing else, is removed */
 	ino_t ino;
-	bool remove;	/* it is this process that removes it */
+	bool remove;	       /* it is this process that removes it */
 	struct ctl_file *next; /* not yet serving: see ctl_file_keep() */
 };
 
@@ -55,8 +55,8 @@ struct ctl_command {
 	const char *usage; /* what follows the name */
 	enum ctl_takes takes;
 	unsigned min_args, max_args; /* besides the disk */
-	const char *slow; /* runs on a thread of its own, one of these per disk; what to
-			   * call it: "compaction". NULL: done at once, in the loop */
+	const char *slow;	     /* runs on a thread of its own, one of these per disk; what to
+				      * call it: "compaction". NULL: done at once, in the loop */
 	json_t *(*run)(const struct ctl_call *call); /* NULL: a later version's */
 };
 
@@ -80,9 +80,9 @@ char *ctl_text(json_t *answer);
 bool ctl_has_control(const char *bytes, size_t len);
 /* Is it text, all of it? */
 bool ctl_is_text(const char *bytes, size_t len);
-/* NULL and *request, to be freed; or an error's answer. */
-json_t *ctl_parse(const struct disk_set *set, const char *line, size_t len,
-		  struct ctl_request **request);
+/* To be freed; or NULL and *error, the answer, which may be NULL. */
+struct ctl_request *ctl_parse(
+	const struct disk_set *set, const char *line, size_t len, json_t **error);
 
 struct ctl_conn {
 	int fd;

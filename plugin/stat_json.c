@@ -92,8 +92,8 @@ static json_t *rows(const struct disk_set *set, struct disk *disk, json_t *(*row
 
 json_t *stat_document(const struct disk_set *set, struct disk *disk)
 {
-	return json_pack("{s:i, s:o}", "version", STAT_VERSION, "disks",
-		rows(set, disk, disk_document));
+	return json_pack(
+		"{s:i, s:o}", "version", STAT_VERSION, "disks", rows(set, disk, disk_document));
 }
 
 json_t *list_document(const struct disk_set *set)

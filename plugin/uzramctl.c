@@ -196,7 +196,8 @@ static json_t *read_answer(FILE *f, const char *path)
 		answer = json_loads(line, 0, NULL);
 		if (!json_is_object(answer)) {
 			json_decref(answer);
-			complain("%s: this is no uzram server: its answer is no JSON document", path);
+			complain("%s: this is no uzram server: its answer is no JSON document",
+				path);
 			return NULL;
 		}
 		if (json_object_get(answer, "ok"))
@@ -226,8 +227,8 @@ static int show(const struct command *command, json_t *answer, bool as_json)
 	return 0;
 }
 
-static int run(const char *path, const struct command *command, int nr, char *const *words,
-	bool as_json)
+static int run(
+	const char *path, const struct command *command, int nr, char *const *words, bool as_json)
 {
 	int fd = connect_to(path);
 	json_t *answer;

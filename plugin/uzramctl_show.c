@@ -89,8 +89,8 @@ static void print_row(const json_t *row, const int *widths)
 
 	for (c = 0; c < ARRAY_SIZE(columns); c++) {
 		cell(buf, row, c);
-		printf("%s%*s", c ? " " : "",
-			columns[c].kind == TEXT ? -widths[c] : widths[c], buf);
+		printf("%s%*s", c ? " " : "", columns[c].kind == TEXT ? -widths[c] : widths[c],
+			buf);
 	}
 	putchar('\n');
 }
@@ -105,15 +105,15 @@ void show_list(json_t *answer)
 
 	for (c = 0; c < ARRAY_SIZE(columns); c++) {
 		widths[c] = strlen(columns[c].heading);
-		json_array_foreach(disks, i, row) {
+		json_array_foreach(disks, i, row)
+		{
 			cell(buf, row, c);
 			if ((int)strlen(buf) > widths[c])
 				widths[c] = strlen(buf);
 		}
 	}
 	print_row(NULL, widths);
-	json_array_foreach(disks, i, row)
-		print_row(row, widths);
+	json_array_foreach(disks, i, row) print_row(row, widths);
 }
 
 /* Of a disk, or of the part that is named. */
@@ -175,7 +175,8 @@ void show_stat(json_t *answer)
 	json_t *disk;
 	size_t i, l;
 
-	json_array_foreach(json_object_get(answer, "disks"), i, disk) {
+	json_array_foreach(json_object_get(answer, "disks"), i, disk)
+	{
 		printf("%s%s\n", i ? "\n" : "",
 			json_string_value(json_object_get(disk, "name")) ?: "-");
 		for (l = 0; l < ARRAY_SIZE(lines); l++) {

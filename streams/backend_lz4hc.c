@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <lz4.h>
 #include <lz4hc.h>
+#include <stdlib.h>
 
 #include "streams/backend.h"
 
@@ -19,15 +20,19 @@ _Static_assert(LZ4_COMPRESSBOUND(ZCOMP_PAGE_SIZE) <= ZCOMP_BUFFER_SIZE, "lz4hc o
 
 static int lz4hc_create_ctx(struct zcomp_params *params, struct zcomp_ctx *ctx)
 {
-	ctx->context = LZ4_createStreamHC();
+	size_t size = ((size_t)LZ4_sizeofStateHC() + 63) & ~(size_t)63;
+
+	/* LZ4_createStreamHC() would leave its tables untouched. */
+	ctx->context = aligned_alloc(64, size);
 	if (!ctx->context)
 		return -ENOMEM;
+	LZ4_initStreamHC(ctx->context, size);
 	return backend_warm_up(&backend_lz4hc, params, ctx);
 }
 
 static void lz4hc_destroy_ctx(struct zcomp_ctx *ctx)
 {
-	LZ4_freeStreamHC(ctx->context);
+	free(ctx->context);
 	ctx->context = NULL;
 }
 

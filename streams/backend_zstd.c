@@ -21,7 +21,10 @@
 _Static_assert(ZSTD_COMPRESSBOUND(ZCOMP_PAGE_SIZE) <= ZCOMP_BUFFER_SIZE, "zstd output fits");
 
 /* A frame header's first byte without size, checksum and dictionary. */
-#define PLAIN_FRAME 0
+#define PLAIN_FRAME	  0
+#define FRAME_HEADER_SIZE 2 /* and the window's size */
+#define BLOCK_HEADER_SIZE 3
+#define BLOCK_RLE	  1
 
 struct zstd_ctx {
 	ZSTD_CCtx *cctx;
@@ -78,6 +81,27 @@ static int zstd_compress(struct zcomp_params *params, struct zcomp_ctx *ctx, str
 	return 0;
 }
 
+/*
+ * Exactly one frame, and nothing behind it. The library would go on and take what
+ * follows for another frame, perhaps of a legacy format whose decoders allocate;
+ * and without magic numbers, libzstd 1.5.4 reads beyond a rest of under 4 bytes.
+ */
+static bool is_one_frame(const uint8_t *src, size_t len)
+{
+	size_t pos = FRAME_HEADER_SIZE;
+	uint32_t header;
+
+	if (*src != PLAIN_FRAME)
+		return false;
+	do {
+		if (pos + BLOCK_HEADER_SIZE > len)
+			return false;
+		header = src[pos] | src[pos + 1] << 8 | (uint32_t)src[pos + 2] << 16;
+		pos += BLOCK_HEADER_SIZE + ((header >> 1 & 3) == BLOCK_RLE ? 1 : header >> 3);
+	} while (!(header & 1));
+	return pos == len;
+}
+
 static int zstd_decompress(struct zcomp_params *params, struct zcomp_ctx *ctx,
 			   struct zcomp_req *req)
 {
@@ -85,8 +109,7 @@ static int zstd_decompress(struct zcomp_params *params, struct zcomp_ctx *ctx,
 	size_t n;
 
 	(void)params;
-	/* Also keeps damage from looking like a legacy format, whose decoders allocate. */
-	if (*(const uint8_t *)req->src != PLAIN_FRAME)
+	if (!is_one_frame(req->src, req->src_len))
 		return -EINVAL;
 	n = ZSTD_decompressDCtx(zctx->dctx, req->dst, req->dst_len, req->src, req->src_len);
 	return n == req->dst_len ? 0 : -EINVAL;

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# Clients that misuse the control socket all at once: silent, half-sent, never
+# reading, binary, endless lines. The disk serves on, memory stays bounded, and
+# the control socket works again.
+source "$(dirname "$0")/functions.sh"
+python=/usr/bin/python3
+[ -x $python ] || skip "needs python3"
+
+start_nbdkit 64M
+resident () { awk '/^VmRSS/ { print $2 }' "/proc/$server/status"; }
+timeout 20 "$UZRAMCTL" -s "$control" list >/dev/null
+before=$(resident)
+
+cat >"$dir/abuse.py" <<'END'
+import os, socket, sys, time
+def client():
+    s = socket.socket(socket.AF_UNIX)
+    s.connect(sys.argv[1])
+    return s
+def feed(s, data, rounds):
+    s.setblocking(False)
+    try:
+        for i in range(rounds):
+            s.send(data)
+    except OSError:
+        pass
+    return s
+held = []
+for i in range(200):
+    held.append(client())
+    held.append(feed(client(), b"comp", 1))
+    held.append(feed(client(), b"stat\n" * 100, 1000))
+    held.append(feed(client(), os.urandom(65536), 1))
+    held.append(feed(client(), b"x" * 65536, 16))
+open(sys.argv[2], "w").close()
+while not os.path.exists(sys.argv[3]):
+    time.sleep(0.05)
+END
+ulimit -n 4096 2>/dev/null || skip "needs 4096 file descriptors"
+timeout 60 $python "$dir/abuse.py" "$control" "$dir/ready" "$dir/done" &
+abuser=$!
+cleanup "end_child $abuser"
+until_true 30 test -e "$dir/ready" || fail "the server stopped accepting"
+
+status=0
+timeout 20 "$UZRAMCTL" -s "$control" list >"$dir/out" 2>&1 || status=$?
+[ $status = 1 ] && grep -q "control connections are open" "$dir/out" ||
+    { cat "$dir/out"; fail "one connection too many: status $status"; }
+real_data "$dir/real" 8
+timeout 30 nbdcopy "$dir/real" "$uri"
+timeout 30 nbdcopy "$uri" "$dir/back"
+cmp -n "$(wc -c <"$dir/real")" "$dir/real" "$dir/back"
+grown=$(($(resident) - before))
+echo "resident memory grew by $grown KiB, 8 MiB of data included"
+[ "$UZRAM_SANITIZERS" != no ] || [ $grown -lt 40960 ] || fail "memory grew by $grown KiB"
+
+touch "$dir/done"
+wait $abuser
+timeout 20 "$UZRAMCTL" -s "$control" --json stat >/dev/null || fail "the control socket is lost"
+stop_nbdkit
+! [ -e "$control" ] || fail "the control socket's file is left"

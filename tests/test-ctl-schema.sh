@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# `uzramctl --json stat` is as docs/stat.schema.json says, with every algorithm,
+# empty and not, with a limit and without.
+source "$(dirname "$0")/functions.sh"
+schema=$(dirname "$0")/../docs/stat.schema.json
+/usr/bin/python3 -c 'import jsonschema' 2>/dev/null || skip "needs python3-jsonschema"
+
+check () {
+	timeout 20 "$UZRAMCTL" -s "$control" --json stat >"$dir/stat.json"
+	timeout 20 /usr/bin/python3 - "$schema" "$dir/stat.json" <<-'END' || fail "$1"
+		import json, sys, jsonschema
+		schema, document = (json.load(open(name)) for name in sys.argv[1:])
+		jsonschema.Draft7Validator.check_schema(schema)
+		jsonschema.Draft7Validator(schema).validate(document)
+		# The schema has to be worth something.
+		for spoil in (lambda d: d.pop("mm_stat"), lambda d: d.update(size="1"),
+		              lambda d: d["mm_stat"].update(nosuch=1),
+		              lambda d: d["io_stat"].update(failed_reads=-1)):
+		    spoiled = json.loads(json.dumps(document))
+		    spoil(spoiled["disks"][0])
+		    if jsonschema.Draft7Validator(schema).is_valid(spoiled):
+		        sys.exit("a spoiled document passes")
+	END
+}
+
+real_data "$dir/real" 2
+for args in "" algorithm=lz4hc algorithm=zstd:5 "algorithm=deflate mem-limit=64M" algorithm=none; do
+	start_nbdkit 32M $args
+	check "an empty disk, $args"
+	timeout 60 nbdcopy "$dir/real" "$uri"
+	check "a disk in use, $args"
+	stop_nbdkit
+done

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* For tests of the control socket: disks that are not real, a server and clients. */
+#ifndef UZRAM_CONTROL_FIXTURE_H
+#define UZRAM_CONTROL_FIXTURE_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+
+#include <cmocka.h>
+
+#include "plugin/control.h"
+#include "plugin/control_priv.h"
+
+struct disk {
+	const char *name;
+	int level;
+	atomic_int compacting; /* how many at once */
+	atomic_bool release;   /* compaction may end */
+};
+
+extern struct disk disks[3];
+extern struct disk_set set;
+extern char dir[], path[64]; /* a folder of our own, the socket in it */
+extern struct control *control;
+
+void sleep_ms(unsigned ms);
+struct control *try_start(size_t nr_disks, unsigned stuck_ms);
+void start(size_t nr_disks, unsigned stuck_ms);
+int stop(void **state);
+int client(void);
+void put(int fd, const char *bytes, size_t len);
+void say(int fd, const char *text);
+const char *hear(int fd);
+void expect_text(int fd, const char *text);
+void expect_error(int fd, const char *name, const char *error);
+void expect_end(int fd);
+void expect_served(void);
+
+/* Makes `dir`, runs, removes it. */
+int run_in_dir(int (*run)(void));
+
+#endif
