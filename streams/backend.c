@@ -59,7 +59,8 @@ static int parse_level(const char *text, long *level)
 	return 0;
 }
 
-int zcomp_parse(const char *spec, const struct zcomp_ops **ops, int *level, char *err, size_t errlen)
+int zcomp_parse(const char *spec, const struct zcomp_ops **ops, int *level, char *err,
+		size_t errlen)
 {
 	size_t name_len = strcspn(spec, ":");
 	const char *text = spec[name_len] == ':' ? spec + name_len + 1 : NULL;
@@ -83,8 +84,9 @@ int zcomp_parse(const char *spec, const struct zcomp_ops **ops, int *level, char
 		backend_explain(err, errlen, "%s takes no level", found->name);
 		return -1;
 	} else if (parse_level(text, &n) < 0) {
-		backend_explain(err, errlen, "level \"%.64s\" of %s is not a number; allowed: %d..%d",
-				text, found->name, found->level_min, found->level_max);
+		backend_explain(err, errlen,
+				"level \"%.64s\" of %s is not a number; allowed: %d..%d", text,
+				found->name, found->level_min, found->level_max);
 		return -1;
 	} else if (n < found->level_min || n > found->level_max) {
 		backend_explain(err, errlen, "level %.64s of %s is out of range; allowed: %d..%d",

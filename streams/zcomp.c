@@ -193,8 +193,8 @@ release:
 	return ret;
 }
 
-struct zcomp *zcomp_create(const struct zcomp_ops *ops, const struct zcomp_params *params, char *err,
-			   size_t errlen)
+struct zcomp *zcomp_create(const struct zcomp_ops *ops, const struct zcomp_params *params,
+			   char *err, size_t errlen)
 {
 	size_t size = sizeof(struct zcomp) + zcomp_nr_streams() * sizeof(struct zcomp_ctx);
 	struct zcomp *comp;

@@ -119,11 +119,12 @@ const struct zcomp_ops *zcomp_find(const char *name);
  * names what was given and what is allowed. *level is ZCOMP_LEVEL_UNSET when the
  * spec has none.
  */
-int zcomp_parse(const char *spec, const struct zcomp_ops **ops, int *level, char *err, size_t errlen);
+int zcomp_parse(const char *spec, const struct zcomp_ops **ops, int *level, char *err,
+		size_t errlen);
 
 /* As zcomp_parse() has checked them. NULL with one line in `err`. */
-struct zcomp *zcomp_create(const struct zcomp_ops *ops, const struct zcomp_params *params, char *err,
-			   size_t errlen);
+struct zcomp *zcomp_create(const struct zcomp_ops *ops, const struct zcomp_params *params,
+			   char *err, size_t errlen);
 void zcomp_destroy(struct zcomp *comp);
 
 const struct zcomp_ops *zcomp_backend(const struct zcomp *comp);
