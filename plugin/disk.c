@@ -76,7 +76,7 @@ uint64_t disk_compact(struct disk *disk, disk_progress_fn *progress, void *opaqu
 	return zpool_compact(disk->pool, progress, opaque);
 }
 
-static void set_limit(struct disk *disk, uint64_t limit)
+void disk_set_limit(struct disk *disk, uint64_t limit)
 {
 	uint64_t max = limit + limit / 100 * POOL_OVERHEAD + POOL_SLACK;
 
@@ -101,15 +101,41 @@ static int check_config(const struct disk_config *config, struct uz_error *e)
 	return 0;
 }
 
-static struct zcomp *make_codec(const struct disk_config *config, struct uz_error *e)
+/* Codecs stay until the disk goes: a slot may name any of them. */
+static int find_codec(struct disk *disk, const struct zcomp_ops *algorithm, int level)
 {
-	struct zcomp_params params = { .level = config->level };
-	struct zcomp *comp;
+	for (unsigned i = 0; i < disk->nr_codecs; i++)
+		if (zcomp_backend(disk->codecs[i]) == algorithm &&
+			zcomp_level(disk->codecs[i]) == level)
+			return (int)i;
+	return -1;
+}
 
-	comp = zcomp_create(config->algorithm, &params, e->text, sizeof(e->text));
-	if (!comp)
-		e->code = ENOMEM;
-	return comp;
+int disk_set_algorithm(struct disk *disk, const struct zcomp_ops *algorithm, int level,
+	struct uz_error *e)
+{
+	struct zcomp_params params = { .level = level };
+	int codec;
+
+	if (level == ZCOMP_LEVEL_UNSET)
+		level = algorithm->level_default;
+	LOCK_SCOPE(&disk->lock);
+	codec = find_codec(disk, algorithm, level);
+	if (codec == -1) {
+		if (disk->nr_codecs == DISK_CODECS)
+			return uz_fail(e, ENOSPC,
+				"disk %s has had %d algorithms and levels, and can have no more",
+				disk_name(disk), DISK_CODECS);
+		codec = (int)disk->nr_codecs;
+		disk->codecs[codec] = zcomp_create(algorithm, &params, e->text, sizeof(e->text));
+		if (!disk->codecs[codec]) {
+			e->code = ENOMEM;
+			return -1;
+		}
+		disk->nr_codecs++;
+	}
+	atomic_store_explicit(&disk->codec, (unsigned)codec, memory_order_release);
+	return 0;
 }
 
 static bool make_stores(struct disk *disk)
@@ -141,16 +167,16 @@ struct disk *disk_create(const struct disk_config *config, struct uz_error *e)
 	memset(disk, 0, sizeof(*disk));
 	disk->config = *config;
 	disk->pages = (config->size + PAGE_SIZE - 1) / PAGE_SIZE;
-	disk->config.size = disk->pages * PAGE_SIZE;
-	disk->codecs[0] = make_codec(config, e);
-	if (!disk->codecs[0] || !make_stores(disk)) {
-		if (disk->codecs[0])
+	pthread_mutex_init(&disk->lock, NULL);
+	if (disk_set_algorithm(disk, config->algorithm, config->level, e) == -1 ||
+		!make_stores(disk)) {
+		if (disk->nr_codecs)
 			uz_fail(e, ENOMEM, "no address space for a disk of %llu bytes",
-				(unsigned long long)disk->config.size);
+				(unsigned long long)disk_size(disk));
 		disk_destroy(disk);
 		return NULL;
 	}
-	set_limit(disk, config->mem_limit);
+	disk_set_limit(disk, config->mem_limit);
 	return disk;
 }
 
@@ -160,9 +186,9 @@ void disk_destroy(struct disk *disk)
 		return;
 	table_destroy(disk->table);
 	zpool_destroy(disk->pool);
-	for (unsigned i = 0; i < DISK_CODECS; i++)
-		if (disk->codecs[i])
-			zcomp_destroy(disk->codecs[i]);
+	for (unsigned i = 0; i < disk->nr_codecs; i++)
+		zcomp_destroy(disk->codecs[i]);
+	pthread_mutex_destroy(&disk->lock);
 	free(disk);
 }
 
@@ -190,18 +216,19 @@ const char *disk_name(const struct disk *disk)
 
 uint64_t disk_size(const struct disk *disk)
 {
-	return disk->config.size;
+	return atomic_load(&disk->pages) * PAGE_SIZE;
 }
 
 void disk_get_stat(struct disk *disk, struct disk_stat *stat)
 {
+	struct zcomp *comp = disk->codecs[atomic_load(&disk->codec)];
 	struct zpool_stats pool;
 
 	zpool_get_stats(disk->pool, &pool);
 	*stat = (struct disk_stat){
-		.algorithm = zcomp_backend(disk->codecs[disk->codec])->name,
-		.level = zcomp_level(disk->codecs[disk->codec]),
-		.size = disk->config.size,
+		.algorithm = zcomp_backend(comp)->name,
+		.level = zcomp_level(comp),
+		.size = disk_size(disk),
 		.limit_used = atomic_load_explicit(&disk->charged, memory_order_relaxed),
 		.mm = {
 			.orig_data_size = disk_counter(disk, C_STORED) * PAGE_SIZE,
@@ -226,6 +253,11 @@ void disk_get_stat(struct disk *disk, struct disk_stat *stat)
 		.writes = disk_counter(disk, C_WRITES),
 		.trims = disk_counter(disk, C_TRIMS),
 	};
+	for (unsigned i = 0; i < NR_SHARDS; i++)
+		for (unsigned op = 0; op < NR_DISK_OPS; op++)
+			for (unsigned b = 0; b < DISK_LATENCY_BUCKETS; b++)
+				stat->latency[op][b] += atomic_load_explicit(
+					&disk->shards[i].latency[op][b], memory_order_relaxed);
 }
 
 /*

@@ -29,6 +29,12 @@
 struct disk;
 struct zcomp_ops;
 
+enum disk_op { DISK_READ, DISK_WRITE, DISK_TRIM, DISK_FLUSH, NR_DISK_OPS };
+extern const char *const disk_op_names[NR_DISK_OPS];
+
+/* Bucket i: requests that took at least 2^(i-1) and less than 2^i ns; the last one all above. */
+#define DISK_LATENCY_BUCKETS 32
+
 struct disk_config {
 	char name[DISK_NAME_MAX + 1]; /* as served; "" is shown as "default" */
 	uint64_t size;		      /* bytes; rounded up to a page */
@@ -39,6 +45,9 @@ struct disk_config {
 	bool locked;	    /* the process is going to lock its memory */
 	uint64_t swap_reserve; /* bytes of pool kept ready, with swap */
 };
+
+/* Asked now and then by a long operation, no lock held; false stops it. */
+typedef bool disk_progress_fn(void *opaque, unsigned done, unsigned total);
 
 /* NULL with *e filled. */
 struct disk *disk_create(const struct disk_config *config, struct uz_error *e);
@@ -72,9 +81,6 @@ typedef int disk_extent_fn(void *opaque, uint64_t offset, uint64_t length, bool 
 int disk_extents(struct disk *disk, uint64_t count, uint64_t offset, bool one, disk_extent_fn *extent,
 		 void *opaque);
 
-/* Asked now and then by a long operation, no lock held; false stops it. */
-typedef bool disk_progress_fn(void *opaque, unsigned done, unsigned total);
-
 /* Compacts the pool to the end; returns the 4 KiB pages given back. `progress`
  * may be NULL. */
 uint64_t disk_compact(struct disk *disk, disk_progress_fn *progress, void *opaque);
@@ -106,8 +112,53 @@ struct disk_stat {
 	uint64_t table_bytes; /* resident slot table */
 	uint64_t reserve_bytes; /* pool kept ready with swap */
 	uint64_t reads, writes, trims; /* pages, ever */
+	uint64_t latency[NR_DISK_OPS][DISK_LATENCY_BUCKETS]; /* requests */
 };
 void disk_get_stat(struct disk *disk, struct disk_stat *stat);
+
+/*
+ * Administration. All may run beside I/O unless it says otherwise.
+ */
+
+/* Counters and high-water marks begin anew; what is stored stays, and what counts it. */
+void disk_drop_stats(struct disk *disk);
+
+/* Bytes, 0: none. Below what is used: nothing is lost, but nothing may grow. */
+void disk_set_limit(struct disk *disk, uint64_t limit);
+
+/* For what is written from now on; stored objects keep their codec. 0, or -1 with *e filled. */
+int disk_set_algorithm(struct disk *disk, const struct zcomp_ops *algorithm, int level,
+	struct uz_error *e);
+
+/*
+ * Larger at any time: connections made from now on see it. Smaller only with no I/O running;
+ * what lies beyond is dropped. 0, or -1 with *e filled.
+ */
+int disk_resize(struct disk *disk, uint64_t size, struct uz_error *e);
+
+/* All content, counters and memory go; size and parameters stay. No I/O may be running. */
+void disk_reset(struct disk *disk);
+
+/*
+ * Decodes every stored page and throws the result away; *pages is how many, *bad how many
+ * did not decode. `progress` may be NULL. Returns false if that stopped it.
+ */
+bool disk_verify(struct disk *disk, uint64_t *pages, uint64_t *bad, disk_progress_fn *progress,
+	void *opaque);
+
+/* A stored page, as zram's block_state shows it. */
+struct disk_block {
+	uint64_t index;
+	uint32_t age;	 /* seconds since it was last read or written */
+	char flags[8];	 /* of s (same-filled) w h (stored raw) i r n; "" for none */
+	unsigned size;	 /* bytes of its object, 0 if same-filled */
+	const char *algorithm; /* "-" if none made it */
+};
+
+/* The stored pages from..to (last included), at most `max`; how many, and in *next where to go
+ * on (to + 1 at the end). */
+size_t disk_blocks(struct disk *disk, uint64_t from, uint64_t to, struct disk_block *blocks,
+	size_t max, uint64_t *next);
 
 /* Every invariant of table and pool; for tests, with nothing else running. */
 bool disk_check(struct disk *disk);

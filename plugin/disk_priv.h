@@ -35,16 +35,21 @@ enum counter {
 
 struct counter_shard {
 	_Atomic uint64_t c[NR_COUNTERS];
+	/* How many requests took 2^(i-1)..2^i ns, by kind. */
+	_Atomic uint64_t latency[NR_DISK_OPS][DISK_LATENCY_BUCKETS];
 } __attribute__((aligned(128)));
 
 struct disk {
 	/* Fixed after creation: */
 	struct disk_config config;
-	uint64_t pages;
 	struct table *table;
 	struct zpool *pool;
-	struct zcomp *codecs[DISK_CODECS];
-	unsigned codec; /* for new objects */
+
+	pthread_mutex_t lock; /* guards changes of the next four; outermost */
+	_Atomic uint64_t pages;
+	struct zcomp *codecs[DISK_CODECS]; /* one that is set stays until reset */
+	unsigned nr_codecs;
+	_Atomic unsigned codec; /* for new objects */
 
 	_Atomic uint64_t mem_limit;
 	_Atomic uint64_t compacted_at; /* uz_nsec() of the last compaction out of need */
@@ -67,6 +72,19 @@ static inline void count(struct disk *disk, enum counter counter, int64_t n)
 
 uint64_t disk_counter(struct disk *disk, enum counter counter);
 
+/* A request of that kind, begun at `start` (uz_nsec()), is done. */
+static inline void count_latency(struct disk *disk, enum disk_op op, uint64_t start)
+{
+	unsigned shard = likely(disk_shard) ? disk_shard : disk_shard_pick();
+	uint64_t ns = uz_nsec() - start;
+	unsigned bucket = ns ? 64 - (unsigned)__builtin_clzll(ns) : 0;
+
+	if (bucket >= DISK_LATENCY_BUCKETS)
+		bucket = DISK_LATENCY_BUCKETS - 1;
+	atomic_fetch_add_explicit(&disk->shards[shard - 1].latency[op][bucket], 1,
+		memory_order_relaxed);
+}
+
 /* Adds to what mem-limit counts; false, and no change, if that would exceed it. */
 bool disk_charge(struct disk *disk, int64_t bytes);
 
@@ -75,13 +93,25 @@ bool disk_compact_for_room(struct disk *disk);
 
 /* page_io.c: one page. The leaf is pinned by the caller; 0, or -1 with errno. */
 
-/* Reads as zeroes where `slot` is empty. Fills all of `dst`. */
-int page_read(struct disk *disk, struct slot *slot, void *dst);
-int page_write(struct disk *disk, struct table_ref *ref, uint64_t index, const void *src);
+/* A request's pages: which disk and leaf, and when (seconds, for their age). */
+struct page_io {
+	struct disk *disk;
+	struct table_ref ref;
+	uint32_t now;
+};
+
+/* Reads as zeroes where the slot is empty. Fills all of `dst`. */
+int page_read(struct page_io *io, uint64_t index, void *dst);
+int page_write(struct page_io *io, uint64_t index, const void *src);
 /* `src` NULL: zeroes. offset + len <= PAGE_SIZE. */
-int page_write_part(struct disk *disk, struct table_ref *ref, uint64_t index, const void *src,
-	unsigned offset, unsigned len);
-void page_free(struct disk *disk, struct table_ref *ref, uint64_t index);
+int page_write_part(struct page_io *io, uint64_t index, const void *src, unsigned offset,
+	unsigned len);
+void page_free(struct page_io *io, uint64_t index);
+/* As page_read(), but it does not make the page young. */
+int page_verify(struct page_io *io, uint64_t index, void *dst);
+
+/* request.c: frees pages [from, end), not counted as trimmed. */
+void range_free(struct page_io *io, uint64_t from, uint64_t end);
 
 /* zpool's question, as zpool_move_fn. */
 bool page_move(void *opaque, uint64_t owner, zhandle_t from, zhandle_t to);

@@ -109,7 +109,7 @@ static int decode_slot(struct disk *disk, struct slot *slot, uint32_t flags,
 	return decode(disk, flags, slot->val, bytes, len, zstrm, dst);
 }
 
-int page_read(struct disk *disk, struct slot *slot, void *dst)
+static int read_slot(struct disk *disk, struct slot *slot, uint32_t now, void *dst)
 {
 	struct zcomp_strm *zstrm = NULL;
 	uint32_t flags = slot_state(slot);
@@ -126,10 +126,22 @@ int page_read(struct disk *disk, struct slot *slot, void *dst)
 		slot_unlock(slot, flags);
 	}
 	ret = decode_slot(disk, slot, flags, zstrm, dst);
+	if (now)
+		slot->ac_time = now;
 	slot_unlock(slot, flags);
 	if (zstrm)
 		zcomp_stream_put(zstrm);
 	return ret;
+}
+
+int page_read(struct page_io *io, uint64_t index, void *dst)
+{
+	return read_slot(io->disk, table_slot(&io->ref, index), io->now, dst);
+}
+
+int page_verify(struct page_io *io, uint64_t index, void *dst)
+{
+	return read_slot(io->disk, table_slot(&io->ref, index), 0, dst);
 }
 
 /* --- publishing --- */
@@ -203,10 +215,11 @@ static bool replace(struct disk *disk, struct table_ref *ref, struct slot *slot,
  * Gives the slot its new content, and frees whichever object is left over. With `snap`, only if
  * the slot still holds that: else EAGAIN. ENOSPC leaves the slot as it is.
  */
-static int publish(struct disk *disk, struct table_ref *ref, uint64_t index,
-	const struct page_new *new, const struct page_snap *snap)
+static int publish(struct page_io *io, uint64_t index, const struct page_new *new,
+	const struct page_snap *snap)
 {
-	struct slot *slot = table_slot(ref, index);
+	struct disk *disk = io->disk;
+	struct slot *slot = table_slot(&io->ref, index);
 	zhandle_t garbage = has_object(new->flags) ? new->val : 0;
 	bool in_memory = !has_object(new->flags) || new->val; /* there is something to point at */
 	uint32_t old;
@@ -219,11 +232,13 @@ static int publish(struct disk *disk, struct table_ref *ref, uint64_t index,
 	} else {
 		zhandle_t old_object = has_object(old) ? slot->val : 0;
 
-		if (in_memory && replace(disk, ref, slot, old, new))
+		if (in_memory && replace(disk, &io->ref, slot, old, new))
 			garbage = old_object;
 		else if (!overwrite(disk, slot, old, new))
 			err = ENOSPC;
 	}
+	if (!err)
+		slot->ac_time = io->now;
 	slot_unlock(slot, err ? old : new->flags);
 	if (garbage)
 		zpool_free(disk->pool, garbage);
@@ -244,16 +259,17 @@ static zhandle_t object_alloc(struct disk *disk, size_t len, uint64_t index)
 	return handle;
 }
 
-static int write_page(struct disk *disk, struct table_ref *ref, uint64_t index, const void *src,
+static int write_page(struct page_io *io, uint64_t index, const void *src,
 	const struct page_snap *snap)
 {
 	struct page_new new = { .flags = slot_flags(SLOT_SAME, 0) };
-	unsigned codec = disk->codec;
+	struct disk *disk = io->disk;
+	unsigned codec = atomic_load_explicit(&disk->codec, memory_order_acquire);
 	struct zcomp_strm *zstrm;
 	int ret;
 
 	if (same_filled(src, &new.val))
-		return publish(disk, ref, index, &new, snap);
+		return publish(io, index, &new, snap);
 
 	zstrm = zcomp_stream_get(disk->codecs[codec], ZSTRM_DEFAULT);
 	new.bytes = zstrm->buffer;
@@ -269,23 +285,24 @@ static int write_page(struct disk *disk, struct table_ref *ref, uint64_t index, 
 	if (likely(new.val)) {
 		new.bytes = memcpy(zpool_object(disk->pool, new.val), new.bytes, new.len);
 		zcomp_stream_put(zstrm);
-		return publish(disk, ref, index, &new, snap);
+		return publish(io, index, &new, snap);
 	}
 	/* The bytes may lie in the stream: keep it until they are in place. */
-	ret = publish(disk, ref, index, &new, snap);
+	ret = publish(io, index, &new, snap);
 	zcomp_stream_put(zstrm);
 	return ret;
 }
 
-int page_write(struct disk *disk, struct table_ref *ref, uint64_t index, const void *src)
+int page_write(struct page_io *io, uint64_t index, const void *src)
 {
-	return write_page(disk, ref, index, src, NULL);
+	return write_page(io, index, src, NULL);
 }
 
-int page_write_part(struct disk *disk, struct table_ref *ref, uint64_t index, const void *src,
-	unsigned offset, unsigned len)
+int page_write_part(struct page_io *io, uint64_t index, const void *src, unsigned offset,
+	unsigned len)
 {
-	struct slot *slot = table_slot(ref, index);
+	struct disk *disk = io->disk;
+	struct slot *slot = table_slot(&io->ref, index);
 	struct page_snap snap;
 	unsigned char page[PAGE_SIZE];
 
@@ -308,17 +325,17 @@ int page_write_part(struct disk *disk, struct table_ref *ref, uint64_t index, co
 			memcpy(page + offset, src, len);
 		else
 			memset(page + offset, 0, len);
-		if (write_page(disk, ref, index, page, &snap) == 0)
+		if (write_page(io, index, page, &snap) == 0)
 			return 0;
 	} while (errno == EAGAIN);
 	return -1;
 }
 
-void page_free(struct disk *disk, struct table_ref *ref, uint64_t index)
+void page_free(struct page_io *io, uint64_t index)
 {
 	/* Most of a trimmed range is empty: leave those without a locked instruction. */
-	if (slot_type(slot_peek(table_slot(ref, index))) != SLOT_EMPTY)
-		publish(disk, ref, index, &(struct page_new){ .flags = SLOT_EMPTY }, NULL);
+	if (slot_type(slot_peek(table_slot(&io->ref, index))) != SLOT_EMPTY)
+		publish(io, index, &(struct page_new){ .flags = SLOT_EMPTY }, NULL);
 }
 
 /* --- moving --- */

@@ -31,10 +31,15 @@ struct table_entry {
 
 typedef _Atomic(void *) node_ptr;
 
+/*
+ * The root's word: its address, and in the low bits how many levels of pointer nodes it
+ * stands above the bottom nodes. One word, so that the tree can grow a level under readers.
+ */
+#define ROOT_LEVELS ((uintptr_t)0xf)
+
 struct table {
-	node_ptr root;
-	unsigned levels; /* of pointer nodes above the bottom nodes */
-	uint64_t pages;
+	_Atomic uintptr_t root;
+	_Atomic uint64_t pages;
 	table_charge_fn *charge;
 	void *opaque;
 	_Atomic uint64_t leaves;
@@ -96,28 +101,45 @@ static void page_put(struct table *table, void *page)
 	table->free[table->nr_free++] = page;
 }
 
+static unsigned levels_for(uint64_t pages)
+{
+	uint64_t span = BOTTOM_ENTRIES * LEAF_SLOTS;
+	unsigned levels = 0;
+
+	for (; span < pages; span <<= NODE_SHIFT)
+		levels++;
+	return levels;
+}
+
 struct table *table_create(uint64_t pages)
 {
 	struct table *table = calloc(1, sizeof(*table));
-	uint64_t span = BOTTOM_ENTRIES * LEAF_SLOTS;
 
 	if (!table)
 		return NULL;
 	table->pages = pages;
-	for (; span < pages; span <<= NODE_SHIFT)
-		table->levels++;
+	table->root = levels_for(pages); /* no node yet */
 	pthread_mutex_init(&table->lock, NULL);
 	return table;
+}
+
+void table_reset(struct table *table)
+{
+	for (size_t i = 0; i < table->nr_chunks; i++)
+		munmap(table->chunks[i], (size_t)CHUNK_LEAVES * PAGE_SIZE);
+	free(table->chunks);
+	free(table->free);
+	table->chunks = NULL;
+	table->free = NULL;
+	table->nr_chunks = table->nr_free = table->max_free = 0;
+	table->root = levels_for(table->pages);
 }
 
 void table_destroy(struct table *table)
 {
 	if (!table)
 		return;
-	for (size_t i = 0; i < table->nr_chunks; i++)
-		munmap(table->chunks[i], (size_t)CHUNK_LEAVES * PAGE_SIZE);
-	free(table->chunks);
-	free(table->free);
+	table_reset(table);
 	pthread_mutex_destroy(&table->lock);
 	free(table);
 }
@@ -144,23 +166,67 @@ static void *node_get(struct table *table, node_ptr *link, bool create)
 	return mine;
 }
 
+/* The root node and its *levels; made if it is not there and `create`. */
+static void *root_get(struct table *table, bool create, unsigned *levels)
+{
+	uintptr_t word = atomic_load_explicit(&table->root, memory_order_acquire);
+	void *mine;
+
+	while (unlikely(!(word & ~ROOT_LEVELS)) && create) {
+		mine = page_get(table);
+		if (!mine)
+			return NULL;
+		if (atomic_compare_exchange_strong(&table->root, &word, (uintptr_t)mine | word)) {
+			word |= (uintptr_t)mine;
+			break;
+		}
+		page_put(table, mine); /* somebody was faster */
+	}
+	*levels = word & ROOT_LEVELS;
+	return (void *)(word & ~ROOT_LEVELS);
+}
+
+int table_grow(struct table *table, uint64_t pages)
+{
+	unsigned want = levels_for(pages);
+
+	for (;;) {
+		uintptr_t word = atomic_load(&table->root);
+		unsigned levels = word & ROOT_LEVELS;
+		node_ptr *top;
+
+		if (levels >= want)
+			break;
+		if (!(word & ~ROOT_LEVELS)) { /* nothing stored yet: only deeper */
+			atomic_compare_exchange_strong(&table->root, &word, want);
+			continue;
+		}
+		top = page_get(table);
+		if (!top)
+			return -1;
+		/* Whoever still walks from the old root finds all that was there. */
+		atomic_store(&top[0], (void *)(word & ~ROOT_LEVELS));
+		if (!atomic_compare_exchange_strong(&table->root, &word,
+			    (uintptr_t)top | (levels + 1)))
+			page_put(table, top);
+	}
+	atomic_store(&table->pages, pages);
+	return 0;
+}
+
 /* The entry for the leaf of page `index`; NULL as node_get(). */
 static struct table_entry *entry_get(struct table *table, uint64_t index, bool create)
 {
 	uint64_t key = index >> LEAF_SHIFT;
-	node_ptr *link = &table->root;
-	struct table_entry *bottom;
+	unsigned level;
+	void *node = root_get(table, create, &level);
 
-	for (unsigned level = table->levels; level > 0; level--) {
+	for (; node && level > 0; level--) {
 		unsigned shift = BOTTOM_SHIFT + (level - 1) * NODE_SHIFT;
-		node_ptr *node = node_get(table, link, create);
 
-		if (!node)
-			return NULL;
-		link = &node[key >> shift & (NODE_PTRS - 1)];
+		node = node_get(table, &((node_ptr *)node)[key >> shift & (NODE_PTRS - 1)], create);
 	}
-	bottom = node_get(table, link, create);
-	return bottom ? &bottom[key & (BOTTOM_ENTRIES - 1)] : NULL;
+	return node ? (struct table_entry *)node + (key & (BOTTOM_ENTRIES - 1)) : NULL;
 }
 
 static struct slot *word_leaf(uint64_t word)
@@ -250,15 +316,16 @@ uint64_t table_next(struct table *table, uint64_t index, uint64_t end)
 {
 	while (index < end) {
 		uint64_t key = index >> LEAF_SHIFT;
-		node_ptr *link = &table->root;
-		unsigned shift = BOTTOM_SHIFT + table->levels * NODE_SHIFT;
-		void *node = atomic_load_explicit(link, memory_order_acquire);
+		unsigned level, shift;
+		void *node = root_get(table, false, &level);
 
 		/* Down to where the tree ends; `shift`: leaves that the missing part spans. */
-		for (unsigned level = table->levels; node && level > 0; level--) {
+		for (shift = BOTTOM_SHIFT + level * NODE_SHIFT; node && level > 0; level--) {
+			node_ptr *ptrs = node;
+
 			shift = BOTTOM_SHIFT + (level - 1) * NODE_SHIFT;
-			link = &((node_ptr *)node)[key >> shift & (NODE_PTRS - 1)];
-			node = atomic_load_explicit(link, memory_order_acquire);
+			node = atomic_load_explicit(&ptrs[key >> shift & (NODE_PTRS - 1)],
+				memory_order_acquire);
 		}
 		if (node) {
 			struct table_entry *entry = node;

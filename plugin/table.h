@@ -40,7 +40,7 @@ enum slot_type {
 struct slot {
 	uint64_t val;
 	_Atomic uint32_t flags;
-	uint32_t unused; /* room for the page's age */
+	uint32_t ac_time; /* uz_seconds() when last read or written */
 };
 
 struct table;
@@ -55,6 +55,12 @@ struct table_ref {
 /* For `pages` pages. NULL with errno. */
 struct table *table_create(uint64_t pages);
 void table_destroy(struct table *table);
+
+/* For more pages than before, while it is in use. 0, or -1 with errno ENOMEM. */
+int table_grow(struct table *table, uint64_t pages);
+
+/* An empty table, that nobody else uses, gives all its memory back. */
+void table_reset(struct table *table);
 
 /*
  * Every leaf there is, faulted in and there for good: for swap. 0, or -1 with

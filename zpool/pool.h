@@ -78,7 +78,8 @@ struct zpool {
 	char *base;
 	struct span *spans;
 	_Atomic uint64_t *huge_hdr;
-	uint64_t nr_spans;
+	uint64_t nr_spans;  /* usable; grows under span_lock */
+	uint64_t max_spans; /* reserved */
 	zpool_move_fn *move;
 	void *opaque;
 	bool locked;

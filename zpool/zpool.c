@@ -7,11 +7,13 @@
 
 #include "pool.h"
 
-/* Address space alone: memory comes page by page, when touched. */
+/*
+ * Address space alone. PROT_NONE, so that it counts against no limit on memory that a process
+ * may come to use; what the pool uses is made accessible as it grows.
+ */
 static void *reserve(size_t len)
 {
-	void *p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-		-1, 0);
+	void *p = mmap(NULL, len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
 	if (p == MAP_FAILED)
 		return NULL;
@@ -33,54 +35,75 @@ static size_t huge_len(uint64_t nr_spans)
 static void unmap(struct zpool *pool)
 {
 	if (pool->base)
-		munmap(pool->base, pool->nr_spans << SPAN_SHIFT);
+		munmap(pool->base, pool->max_spans << SPAN_SHIFT);
 	if (pool->spans)
-		munmap(pool->spans, spans_len(pool->nr_spans));
+		munmap(pool->spans, spans_len(pool->max_spans));
 	if (pool->huge_hdr)
-		munmap(pool->huge_hdr, huge_len(pool->nr_spans));
+		munmap(pool->huge_hdr, huge_len(pool->max_spans));
+	pool->base = NULL;
+	pool->spans = NULL;
+	pool->huge_hdr = NULL;
 }
 
-static bool map(struct zpool *pool, uint64_t nr_spans)
+static bool map(struct zpool *pool, uint64_t max_spans)
 {
-	pool->nr_spans = nr_spans;
-	pool->base = reserve(nr_spans << SPAN_SHIFT);
-	pool->spans = reserve(spans_len(nr_spans));
-	pool->huge_hdr = reserve(huge_len(nr_spans));
+	pool->max_spans = max_spans;
+	pool->base = reserve(max_spans << SPAN_SHIFT);
+	pool->spans = reserve(spans_len(max_spans));
+	pool->huge_hdr = reserve(huge_len(max_spans));
 	if (pool->base && pool->spans && pool->huge_hdr)
 		return true;
 	unmap(pool);
 	return false;
 }
 
+/* The first `nr_spans` become usable. */
+static bool use(struct zpool *pool, uint64_t nr_spans)
+{
+	if (mprotect(pool->base, nr_spans << SPAN_SHIFT, PROT_READ | PROT_WRITE) == -1 ||
+		mprotect(pool->spans, spans_len(nr_spans), PROT_READ | PROT_WRITE) == -1 ||
+		mprotect(pool->huge_hdr, huge_len(nr_spans), PROT_READ | PROT_WRITE) == -1)
+		return false;
+	pool->nr_spans = nr_spans;
+	return true;
+}
+
 /*
  * Twice the data, as a class may leave up to half of its spans' addresses
  * unused, and room for each class to begin.
  */
-static uint64_t spans_for(uint64_t bytes)
+static uint64_t spans_for(uint64_t bytes, uint64_t most)
 {
-	uint64_t most = ZPOOL_MAX_RESERVE >> SPAN_SHIFT;
-
 	if (bytes >= ZPOOL_MAX_RESERVE / 2)
 		return most;
 	bytes = (bytes * 2 >> SPAN_SHIFT) + 2 * NR_CLASSES;
 	return bytes < most ? bytes : most;
 }
 
+static bool map_and_use(struct zpool *pool, uint64_t bytes)
+{
+	for (uint64_t max = ZPOOL_MAX_RESERVE >> SPAN_SHIFT; max >= 8; max /= 2) {
+		if (!map(pool, max))
+			continue;
+		for (uint64_t nr = spans_for(bytes, max); nr >= 8; nr /= 2)
+			if (use(pool, nr))
+				return true;
+		unmap(pool);
+	}
+	return false;
+}
+
 struct zpool *zpool_create(const struct zpool_config *config)
 {
 	struct zpool *pool = aligned_alloc(64, sizeof(*pool));
-	uint64_t nr_spans = spans_for(config->reserve);
 
 	if (!pool)
 		return NULL;
 	memset(pool, 0, sizeof(*pool));
-	while (!map(pool, nr_spans)) {
-		nr_spans /= 2;
-		if (nr_spans < 8) {
-			free(pool);
-			errno = ENOMEM;
-			return NULL;
-		}
+	if (!map_and_use(pool, config->reserve)) {
+		free(pool);
+		errno = ENOMEM;
+		return NULL;
 	}
 	pool->move = config->move;
 	pool->opaque = config->opaque;
@@ -91,6 +114,37 @@ struct zpool *zpool_create(const struct zpool_config *config)
 	for (unsigned i = 0; i < NR_CLASSES; i++)
 		class_setup(&pool->classes[i], i);
 	return pool;
+}
+
+int zpool_grow(struct zpool *pool, uint64_t bytes)
+{
+	uint64_t nr_spans = spans_for(bytes, pool->max_spans);
+	bool ok;
+
+	pthread_mutex_lock(&pool->span_lock);
+	ok = nr_spans <= pool->nr_spans || use(pool, nr_spans);
+	pthread_mutex_unlock(&pool->span_lock);
+	return ok ? 0 : -1;
+}
+
+bool zpool_reset(struct zpool *pool)
+{
+	bool empty;
+
+	pthread_mutex_lock(&pool->span_lock);
+	empty = atomic_load(&pool->pages) == 0;
+	if (empty && !pool->reserve_target) {
+		pool->free = NULL;
+		pool->fresh = 1;
+		madvise(pool->spans, spans_len(pool->nr_spans), MADV_DONTNEED);
+		madvise(pool->huge_hdr, huge_len(pool->nr_spans), MADV_DONTNEED);
+	}
+	pthread_mutex_unlock(&pool->span_lock);
+	if (empty) {
+		zpool_reset_compacted(pool);
+		zpool_reset_max_used(pool);
+	}
+	return empty;
 }
 
 void zpool_destroy(struct zpool *pool)
@@ -271,6 +325,11 @@ void zpool_set_max(struct zpool *pool, uint64_t bytes)
 void zpool_reset_max_used(struct zpool *pool)
 {
 	atomic_store(&pool->pages_max, atomic_load(&pool->pages));
+}
+
+void zpool_reset_compacted(struct zpool *pool)
+{
+	atomic_store(&pool->pages_compacted, 0);
 }
 
 void zpool_get_stats(struct zpool *pool, struct zpool_stats *stats)

@@ -67,8 +67,8 @@ typedef bool zpool_move_fn(void *opaque, uint64_t owner, zhandle_t from, zhandle
 void zpool_copy(struct zpool *pool, zhandle_t from, zhandle_t to);
 
 struct zpool_config {
-	uint64_t reserve;     /* bytes of data it must hold at most; sets the address range, which
-	                       * is ZPOOL_MAX_RESERVE at most and is halved while refused */
+	uint64_t reserve;     /* bytes of data it must hold at most, see zpool_grow(); the address
+	                       * range is ZPOOL_MAX_RESERVE, halved while refused */
 	bool locked;	      /* the process locks its memory: give pages back by
 	                       * MADV_DONTNEED_LOCKED (Linux 5.18), as MADV_DONTNEED fails then */
 	zpool_move_fn *move;  /* NULL: objects never move */
@@ -80,6 +80,15 @@ struct zpool *zpool_create(const struct zpool_config *config);
 
 /* Every object and byte goes. No other call may be running. */
 void zpool_destroy(struct zpool *pool);
+
+/* It must hold so many bytes of data from now on. 0, or -1 with errno. */
+int zpool_grow(struct zpool *pool, uint64_t bytes);
+
+/*
+ * For an empty pool that nobody else uses: as if new, its descriptors' memory given back, its
+ * counters zero. False, and no change, when it holds objects.
+ */
+bool zpool_reset(struct zpool *pool);
 
 /*
  * A cell for `size` bytes (1..ZPOOL_MAX_SIZE), its content undefined, noted as
@@ -154,6 +163,7 @@ struct zpool_stats {
  * possible under load. */
 void zpool_get_stats(struct zpool *pool, struct zpool_stats *stats);
 void zpool_reset_max_used(struct zpool *pool);
+void zpool_reset_compacted(struct zpool *pool);
 
 /*
  * Checks every span and class against the invariants in zpool/pool.h; true if
