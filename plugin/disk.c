@@ -52,6 +52,14 @@ bool disk_charge(struct disk *disk, int64_t bytes)
 	return true;
 }
 
+bool io_charge(struct page_io *io, int64_t bytes)
+{
+	if (atomic_load_explicit(&io->disk->mem_limit, memory_order_relaxed))
+		return disk_charge(io->disk, bytes);
+	io->charged += bytes;
+	return true;
+}
+
 static bool charge_leaf(void *opaque, int64_t bytes)
 {
 	return disk_charge(opaque, bytes);
@@ -286,12 +294,12 @@ bool disk_check(struct disk *disk)
 		case SLOT_OBJECT:
 		case SLOT_RAW:
 			objects++;
-			cells += zpool_cell(disk->pool, slot->val);
-			if (zpool_owner(disk->pool, slot->val) != i)
+			cells += zpool_cell(disk->pool, slot_val(slot));
+			if (zpool_owner(disk->pool, slot_val(slot)) != i)
 				return false;
 		}
 		stored++;
-		table_put(disk->table, &ref);
+		table_put(disk->table, &ref, 0);
 	}
 	zpool_get_stats(disk->pool, &pool);
 	return zpool_check(disk->pool) && stored == disk_counter(disk, C_STORED) &&

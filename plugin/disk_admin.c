@@ -92,7 +92,7 @@ bool disk_verify(struct disk *disk, uint64_t *pages, uint64_t *bad, disk_progres
 			return false;
 		if (table_get(disk->table, index, false, &io.ref)) {
 			verify_leaf(&io, index, end, pages, bad);
-			table_put(disk->table, &io.ref);
+			table_put(disk->table, &io.ref, 0);
 		}
 		index = (index | (LEAF_SLOTS - 1)) + 1;
 	}
@@ -120,7 +120,7 @@ static void block_of(struct disk *disk, struct slot *slot, uint64_t index, uint3
 		block->size = PAGE_SIZE;
 		break;
 	case SLOT_OBJECT:
-		block->size = (unsigned)zpool_size(disk->pool, slot->val);
+		block->size = (unsigned)zpool_size(disk->pool, slot_val(slot));
 		block->algorithm = zcomp_backend(disk->codecs[slot_codec(flags)])->name;
 	}
 	slot_unlock(slot, flags);
@@ -149,7 +149,7 @@ size_t disk_blocks(struct disk *disk, uint64_t from, uint64_t to, struct disk_bl
 				n += blocks[n].flags[0] || blocks[n].size;
 			}
 		} while (++from < end && n < max && (from & (LEAF_SLOTS - 1)));
-		table_put(disk->table, &ref);
+		table_put(disk->table, &ref, 0);
 	}
 	*next = from < end ? from : to + 1;
 	return n;

@@ -93,12 +93,20 @@ bool disk_compact_for_room(struct disk *disk);
 
 /* page_io.c: one page. The leaf is pinned by the caller; 0, or -1 with errno. */
 
-/* A request's pages: which disk and leaf, and when (seconds, for their age). */
+/*
+ * A request's pages: which disk and leaf, when (seconds, for their age), and what it has
+ * changed so far: given to the disk's counters once, by io_end(), not page by page.
+ */
 struct page_io {
 	struct disk *disk;
 	struct table_ref ref;
 	uint32_t now;
+	int live; /* slots of the leaf that became live, less those that became empty */
+	int64_t charged, counts[NR_COUNTERS];
 };
+
+/* As disk_charge(), on the request's account as long as there is no limit to keep. */
+bool io_charge(struct page_io *io, int64_t bytes);
 
 /* Reads as zeroes where the slot is empty. Fills all of `dst`. */
 int page_read(struct page_io *io, uint64_t index, void *dst);
@@ -107,6 +115,8 @@ int page_write(struct page_io *io, uint64_t index, const void *src);
 int page_write_part(struct page_io *io, uint64_t index, const void *src, unsigned offset,
 	unsigned len);
 void page_free(struct page_io *io, uint64_t index);
+/* A hint that it is going to be read. */
+void page_prefetch(struct page_io *io, uint64_t index);
 /* As page_read(), but it does not make the page young. */
 int page_verify(struct page_io *io, uint64_t index, void *dst);
 

@@ -56,7 +56,7 @@ static int extents_of_leaf(struct disk *disk, uint64_t index, uint64_t last, str
 			break;
 		++*next;
 	} while (*next <= last && (*next & (LEAF_SLOTS - 1)));
-	table_put(disk->table, &ref);
+	table_put(disk->table, &ref, 0);
 	return ret;
 }
 

@@ -20,6 +20,24 @@ static struct page_io io_begin(struct disk *disk, uint64_t start)
 	return (struct page_io){ .disk = disk, .now = (uint32_t)(start / 1000000000) };
 }
 
+/* What the request changed, to the disk's counters. */
+static void io_end(struct page_io *io)
+{
+	if (io->charged)
+		atomic_fetch_add_explicit(&io->disk->charged, (uint64_t)io->charged,
+			memory_order_relaxed);
+	for (unsigned i = 0; i < NR_COUNTERS; i++)
+		if (io->counts[i])
+			count(io->disk, i, io->counts[i]);
+}
+
+/* The request is done with a leaf. */
+static void leaf_put(struct page_io *io)
+{
+	table_put(io->disk->table, &io->ref, io->live);
+	io->live = 0;
+}
+
 static int read_leaf(struct page_io *io, char *buf, uint64_t len, uint64_t offset)
 {
 	while (len > 0) {
@@ -27,6 +45,9 @@ static int read_leaf(struct page_io *io, char *buf, uint64_t len, uint64_t offse
 		char page[PAGE_SIZE];
 		bool whole = n == PAGE_SIZE;
 
+		/* Objects lie anywhere: fetch the next while this one is decoded. */
+		if (len > n && ((index + 1) & (LEAF_SLOTS - 1)))
+			page_prefetch(io, index + 1);
 		if (page_read(io, index, whole ? buf : page) == -1)
 			return -1;
 		if (!whole)
@@ -48,7 +69,7 @@ static int read_range(struct page_io *io, char *buf, uint64_t len, uint64_t offs
 
 		if (table_get(table, offset >> PAGE_SHIFT, false, &io->ref)) {
 			ret = read_leaf(io, buf, n, offset);
-			table_put(table, &io->ref);
+			leaf_put(io);
 		} else {
 			memset(buf, 0, n);
 		}
@@ -67,9 +88,9 @@ int disk_read(struct disk *disk, void *buf, uint64_t len, uint64_t offset)
 	struct page_io io = io_begin(disk, start);
 	int ret = read_range(&io, buf, len, offset);
 
-	count(disk, C_READS, (int64_t)pages_touched(offset, len));
-	if (ret == -1)
-		count(disk, C_FAILED_READS, 1);
+	io.counts[C_READS] = (int64_t)pages_touched(offset, len);
+	io.counts[C_FAILED_READS] = ret == -1;
+	io_end(&io);
 	count_latency(disk, DISK_READ, start);
 	return ret;
 }
@@ -104,7 +125,7 @@ static int write_range(struct page_io *io, const char *buf, uint64_t len, uint64
 		if (!table_get(table, offset >> PAGE_SHIFT, true, &io->ref))
 			return -1;
 		ret = write_leaf(io, buf, n, offset);
-		table_put(table, &io->ref);
+		leaf_put(io);
 		if (ret == -1)
 			return -1;
 		buf += n;
@@ -120,9 +141,9 @@ int disk_write(struct disk *disk, const void *buf, uint64_t len, uint64_t offset
 	struct page_io io = io_begin(disk, start);
 	int ret = write_range(&io, buf, len, offset);
 
-	count(disk, C_WRITES, (int64_t)pages_touched(offset, len));
-	if (ret == -1)
-		count(disk, C_FAILED_WRITES, 1);
+	io.counts[C_WRITES] = (int64_t)pages_touched(offset, len);
+	io.counts[C_FAILED_WRITES] = ret == -1;
+	io_end(&io);
 	count_latency(disk, DISK_WRITE, start);
 	return ret;
 }
@@ -160,7 +181,7 @@ static int trim_range(struct page_io *io, uint64_t len, uint64_t offset)
 		n = up_to(LEAF_BYTES, offset, end - offset);
 		if (table_get(table, index, false, &io->ref)) {
 			ret = trim_leaf(io, n, offset);
-			table_put(table, &io->ref);
+			leaf_put(io);
 		}
 		if (ret == -1)
 			return -1;
@@ -172,6 +193,7 @@ static int trim_range(struct page_io *io, uint64_t len, uint64_t offset)
 void range_free(struct page_io *io, uint64_t from, uint64_t end)
 {
 	trim_range(io, (end - from) * PAGE_SIZE, from * PAGE_SIZE);
+	io_end(io);
 }
 
 /* Whole pages in the range, stored or not: zram's notify_free counts both. */
@@ -189,10 +211,9 @@ int disk_trim(struct disk *disk, uint64_t len, uint64_t offset)
 	struct page_io io = io_begin(disk, start);
 	int ret = trim_range(&io, len, offset);
 
-	count(disk, C_TRIMS, (int64_t)whole);
-	count(disk, C_NOTIFY_FREE, (int64_t)whole);
-	if (ret == -1)
-		count(disk, C_FAILED_WRITES, 1);
+	io.counts[C_TRIMS] = io.counts[C_NOTIFY_FREE] = (int64_t)whole;
+	io.counts[C_FAILED_WRITES] = ret == -1;
+	io_end(&io);
 	count_latency(disk, DISK_TRIM, start);
 	return ret;
 }

@@ -289,9 +289,11 @@ bool table_get(struct table *table, uint64_t index, bool create, struct table_re
 	return true;
 }
 
-void table_put(struct table *table, struct table_ref *ref)
+void table_put(struct table *table, struct table_ref *ref, int live)
 {
-	uint64_t word = atomic_fetch_sub_explicit(&ref->entry->word, 1, memory_order_acq_rel) - 1;
+	uint64_t change = (uint64_t)(int64_t)live * WORD_LIVE - 1;
+	uint64_t word = atomic_fetch_add_explicit(&ref->entry->word, change, memory_order_acq_rel) +
+			change;
 
 	/* Only the address is left: nobody uses it, no slot holds anything. */
 	if (likely(word & ~WORD_LEAF) || table->keep)
@@ -302,14 +304,6 @@ void table_put(struct table *table, struct table_ref *ref)
 	atomic_fetch_sub_explicit(&table->leaves, 1, memory_order_relaxed);
 	if (table->charge)
 		table->charge(table->opaque, -(int64_t)PAGE_SIZE);
-}
-
-void table_live(struct table_ref *ref, int change)
-{
-	if (change > 0)
-		atomic_fetch_add_explicit(&ref->entry->word, WORD_LIVE, memory_order_relaxed);
-	else
-		atomic_fetch_sub_explicit(&ref->entry->word, WORD_LIVE, memory_order_relaxed);
 }
 
 uint64_t table_next(struct table *table, uint64_t index, uint64_t end)
@@ -352,9 +346,9 @@ int table_populate(struct table *table)
 		if (!table_get(table, index, true, &ref))
 			return -1;
 		/* Written, so that it is not the system's shared page of zeroes. */
-		*(volatile uint64_t *)&ref.slots[0].val = 0;
+		slot_set_val(&ref.slots[0], 0);
 		table->keep = true;
-		table_put(table, &ref);
+		table_put(table, &ref, 0);
 	}
 	return 0;
 }

@@ -38,7 +38,7 @@ enum slot_type {
 };
 
 struct slot {
-	uint64_t val;
+	_Atomic uint64_t val; /* changes under the lock; see slot_val() */
 	_Atomic uint32_t flags;
 	uint32_t ac_time; /* uz_seconds() when last read or written */
 };
@@ -76,13 +76,11 @@ int table_populate(struct table *table);
 typedef bool table_charge_fn(void *opaque, int64_t bytes);
 void table_on_charge(struct table *table, table_charge_fn *charge, void *opaque);
 bool table_get(struct table *table, uint64_t index, bool create, struct table_ref *ref);
-void table_put(struct table *table, struct table_ref *ref);
+/* `live`: how many of its slots became live, less those that became empty, since the get. */
+void table_put(struct table *table, struct table_ref *ref, int live);
 
 /* The first page at or after `index` whose leaf is there; `end` if none is before that. */
 uint64_t table_next(struct table *table, uint64_t index, uint64_t end);
-
-/* A slot of the pinned leaf has become live (+1) or empty (-1). */
-void table_live(struct table_ref *ref, int change);
 
 /* Bytes of leaves now. */
 uint64_t table_bytes(struct table *table);
@@ -110,6 +108,17 @@ static inline uint32_t slot_flags(enum slot_type type, unsigned codec)
 static inline uint32_t slot_peek(const struct slot *slot)
 {
 	return atomic_load_explicit(&slot->flags, memory_order_relaxed);
+}
+
+/* Plain accesses: the lock orders them. Atomic only for who peeks without it. */
+static inline uint64_t slot_val(const struct slot *slot)
+{
+	return atomic_load_explicit(&slot->val, memory_order_relaxed);
+}
+
+static inline void slot_set_val(struct slot *slot, uint64_t val)
+{
+	atomic_store_explicit(&slot->val, val, memory_order_relaxed);
 }
 
 void slot_lock_slow(struct slot *slot);

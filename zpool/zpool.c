@@ -285,6 +285,15 @@ void *zpool_object(const struct zpool *pool, zhandle_t handle)
 	return handle_span(pool, handle)->cls == CLASS_HUGE ? cell : cell + HDR_SIZE;
 }
 
+void zpool_prefetch(const struct zpool *pool, zhandle_t handle, size_t bytes)
+{
+	const char *cell = pool->base + (handle << CELL_SHIFT);
+
+	__builtin_prefetch(handle_span(pool, handle), 1);
+	for (size_t i = 0; i < bytes + HDR_SIZE; i += 64)
+		__builtin_prefetch(cell + i);
+}
+
 size_t zpool_size(const struct zpool *pool, zhandle_t handle)
 {
 	return hdr_size(hdr_load(pool, handle));

@@ -111,6 +111,12 @@ bool zpool_shrink(struct zpool *pool, zhandle_t handle, size_t size);
 /* The object's bytes; zpool_size() of them are the caller's. */
 void *zpool_object(const struct zpool *pool, zhandle_t handle);
 size_t zpool_size(const struct zpool *pool, zhandle_t handle);
+
+/*
+ * A hint that the object's first `bytes` are going to be read, or, with 0, that it is going to be
+ * freed. Any handle will do: nothing is accessed.
+ */
+void zpool_prefetch(const struct zpool *pool, zhandle_t handle, size_t bytes);
 uint64_t zpool_owner(const struct zpool *pool, zhandle_t handle);
 
 /* What an object of `size` bytes is charged: its class's cell, in bytes. */

@@ -381,8 +381,8 @@ static void damaged_object_is_eio(void **state)
 		make(in, 4096, TEXT);
 		disk_write(disk, in, 4096, 4096);
 		assert_true(table_get(disk->table, 1, false, &ref));
-		handle = table_slot(&ref, 1)->val;
-		table_put(disk->table, &ref);
+		handle = slot_val(table_slot(&ref, 1));
+		table_put(disk->table, &ref, 0);
 		memset(zpool_object(disk->pool, handle), 0xff, zpool_size(disk->pool, handle));
 		assert_int_equal(disk_read(disk, out, 4096, 4096), -1);
 		assert_int_equal(errno, EIO);
