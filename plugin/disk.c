@@ -227,6 +227,17 @@ uint64_t disk_size(const struct disk *disk)
 	return atomic_load(&disk->pages) * PAGE_SIZE;
 }
 
+static void add_latency(struct counter_shard *shard, struct disk_stat *stat)
+{
+	for (unsigned op = 0; op < NR_DISK_OPS; op++) {
+		stat->latency_sum_ns[op] +=
+			atomic_load_explicit(&shard->latency_sum[op], memory_order_relaxed);
+		for (unsigned b = 0; b < DISK_LATENCY_BUCKETS; b++)
+			stat->latency[op][b] +=
+				atomic_load_explicit(&shard->latency[op][b], memory_order_relaxed);
+	}
+}
+
 void disk_get_stat(struct disk *disk, struct disk_stat *stat)
 {
 	struct zcomp *comp = disk->codecs[atomic_load(&disk->codec)];
@@ -262,14 +273,11 @@ void disk_get_stat(struct disk *disk, struct disk_stat *stat)
 		.trims = disk_counter(disk, C_TRIMS),
 	};
 	for (unsigned i = 0; i < NR_SHARDS; i++)
-		for (unsigned op = 0; op < NR_DISK_OPS; op++)
-			for (unsigned b = 0; b < DISK_LATENCY_BUCKETS; b++)
-				stat->latency[op][b] += atomic_load_explicit(
-					&disk->shards[i].latency[op][b], memory_order_relaxed);
+		add_latency(&disk->shards[i], stat);
 }
 
 /*
- * DESIGN of the counters, executable: what the slots hold is what was counted, and each
+ * The counters' meaning, executable: what the slots hold is what was counted, and each
  * object belongs to the slot that refers to it.
  */
 bool disk_check(struct disk *disk)

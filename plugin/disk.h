@@ -113,6 +113,7 @@ struct disk_stat {
 	uint64_t reserve_bytes; /* pool kept ready with swap */
 	uint64_t reads, writes, trims; /* pages, ever */
 	uint64_t latency[NR_DISK_OPS][DISK_LATENCY_BUCKETS]; /* requests */
+	uint64_t latency_sum_ns[NR_DISK_OPS];
 };
 void disk_get_stat(struct disk *disk, struct disk_stat *stat);
 

@@ -13,9 +13,11 @@ void disk_drop_stats(struct disk *disk)
 	for (unsigned i = 0; i < NR_SHARDS; i++) {
 		for (unsigned c = 0; c < ARRAY_SIZE(past); c++)
 			atomic_store(&disk->shards[i].c[past[c]], 0);
-		for (unsigned op = 0; op < NR_DISK_OPS; op++)
+		for (unsigned op = 0; op < NR_DISK_OPS; op++) {
+			atomic_store(&disk->shards[i].latency_sum[op], 0);
 			for (unsigned b = 0; b < DISK_LATENCY_BUCKETS; b++)
 				atomic_store(&disk->shards[i].latency[op][b], 0);
+		}
 	}
 	zpool_reset_max_used(disk->pool);
 	zpool_reset_compacted(disk->pool);

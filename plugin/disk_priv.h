@@ -37,6 +37,7 @@ struct counter_shard {
 	_Atomic uint64_t c[NR_COUNTERS];
 	/* How many requests took 2^(i-1)..2^i ns, by kind. */
 	_Atomic uint64_t latency[NR_DISK_OPS][DISK_LATENCY_BUCKETS];
+	_Atomic uint64_t latency_sum[NR_DISK_OPS]; /* ns */
 } __attribute__((aligned(128)));
 
 struct disk {
@@ -82,6 +83,8 @@ static inline void count_latency(struct disk *disk, enum disk_op op, uint64_t st
 	if (bucket >= DISK_LATENCY_BUCKETS)
 		bucket = DISK_LATENCY_BUCKETS - 1;
 	atomic_fetch_add_explicit(&disk->shards[shard - 1].latency[op][bucket], 1,
+		memory_order_relaxed);
+	atomic_fetch_add_explicit(&disk->shards[shard - 1].latency_sum[op], ns,
 		memory_order_relaxed);
 }
 

@@ -6,6 +6,7 @@
 #include <strings.h>
 
 #include "params.h"
+#include "registry.h"
 #include "streams/zcomp.h"
 
 #define SIZE_WORDS "a number with an optional suffix b k m g t p e (powers of 1024) or s (512)"
@@ -15,16 +16,31 @@ const char params_help[] =
 	"algorithm=<NAME[:LEVEL]>      lz4 (default), lz4hc, zstd, deflate or none.\n"
 	"mem-limit=<SIZE>              Most memory that stored pages may take (0: none).\n"
 	"write=through                 Compress before acknowledging.\n"
+	"disk=<NAME>                   Begins a disk, served as export NAME.\n"
 	"control=<PATH>                Control socket, for uzramctl.\n"
+	"control-group=<NAME>          Who else may read statistics over it.\n"
 	"swap=yes                      Lock and fault in all memory, to serve as swap.\n"
 	"swap-reserve=<SIZE>           Memory kept ready with swap=yes (32M).";
 
+static bool process_locks; /* with swap=yes, for disks that come later */
+
+void params_disk_init(struct disk_config *config)
+{
+	*config = (struct disk_config){ .algorithm = zcomp_find("lz4"),
+		.level = ZCOMP_LEVEL_UNSET,
+		.locked = process_locks };
+}
+
 void params_init(struct params *params)
 {
-	*params = (struct params){
-		.disk = { .algorithm = zcomp_find("lz4"), .level = ZCOMP_LEVEL_UNSET },
-		.swap_reserve = 32 << 20,
-	};
+	*params = (struct params){ .swap_reserve = 32 << 20 };
+	params_disk_init(&params->defaults);
+}
+
+void params_free(struct params *params)
+{
+	free(params->disks);
+	params->disks = NULL;
 }
 
 /* As nbdkit_parse_bool(). -1: neither. */
@@ -53,7 +69,9 @@ static int size_value(const char *key, const char *value, uint64_t *size, struct
 	return 0;
 }
 
-static int set_size(struct params *params, const char *value, struct uz_error *e)
+/* --- a disk's --- */
+
+static int set_size(struct disk_config *disk, const char *value, struct uz_error *e)
 {
 	uint64_t size = 0;
 
@@ -62,27 +80,25 @@ static int set_size(struct params *params, const char *value, struct uz_error *e
 	if (size == 0 || size > (uint64_t)DISK_SIZE_MAX)
 		return uz_fail(e, EINVAL, "size=%s: allowed is 1 to %lld bytes", value,
 			(long long)DISK_SIZE_MAX);
-	params->disk.size = size;
-	params->have_size = true;
+	disk->size = size;
 	return 0;
 }
 
-static int set_algorithm(struct params *params, const char *value, struct uz_error *e)
+static int set_algorithm(struct disk_config *disk, const char *value, struct uz_error *e)
 {
 	char text[256];
 
-	if (zcomp_parse(value, &params->disk.algorithm, &params->disk.level, text,
-		    sizeof(text)) == -1)
+	if (zcomp_parse(value, &disk->algorithm, &disk->level, text, sizeof(text)) == -1)
 		return uz_fail(e, EINVAL, "algorithm=%s: %s", value, text);
 	return 0;
 }
 
-static int set_mem_limit(struct params *params, const char *value, struct uz_error *e)
+static int set_mem_limit(struct disk_config *disk, const char *value, struct uz_error *e)
 {
-	return size_value("mem-limit", value, &params->disk.mem_limit, e);
+	return size_value("mem-limit", value, &disk->mem_limit, e);
 }
 
-static int set_write(struct params *params, const char *value, struct uz_error *e)
+static int set_write(struct disk_config *disk, const char *value, struct uz_error *e)
 {
 	if (!strcmp(value, "behind"))
 		return uz_fail(e, ENOTSUP,
@@ -92,11 +108,44 @@ static int set_write(struct params *params, const char *value, struct uz_error *
 	return 0;
 }
 
+/* --- the process's --- */
+
+static int set_disk(struct params *params, const char *value, struct uz_error *e)
+{
+	struct disk_config *disks;
+
+	if (registry_check_name(value, e) == -1) {
+		struct uz_error why = *e;
+
+		return uz_fail(e, why.code, "disk=%s: %.400s", value, why.text);
+	}
+	for (size_t i = 0; i < params->nr_disks; i++)
+		if (!strcmp(params->disks[i].name, value))
+			return uz_fail(e, EEXIST, "disk=%s: there is a disk of that name already",
+				value);
+	disks = realloc(params->disks, (params->nr_disks + 1) * sizeof(*disks));
+	if (!disks)
+		return uz_fail(e, ENOMEM, "disk=%s: no memory", value);
+	params->disks = disks;
+	disks[params->nr_disks] = params->defaults;
+	strcpy(disks[params->nr_disks].name, value);
+	params->nr_disks++;
+	return 0;
+}
+
 static int set_control(struct params *params, const char *value, struct uz_error *e)
 {
 	if (!*value)
 		return uz_fail(e, EINVAL, "control=: allowed is the path of a socket to make");
 	params->control = value;
+	return 0;
+}
+
+static int set_control_group(struct params *params, const char *value, struct uz_error *e)
+{
+	if (!*value)
+		return uz_fail(e, EINVAL, "control-group=: allowed is the name of a group");
+	params->control_group = value;
 	return 0;
 }
 
@@ -115,51 +164,96 @@ static int set_swap_reserve(struct params *params, const char *value, struct uz_
 	return size_value("swap-reserve", value, &params->swap_reserve, e);
 }
 
-static const struct param {
+static const struct {
 	const char *key;
-	int (*set)(struct params *params, const char *value, struct uz_error *e);
-} table[] = {
+	int (*set)(struct disk_config *disk, const char *value, struct uz_error *e);
+} disk_keys[] = {
 	{ "size", set_size },
 	{ "algorithm", set_algorithm },
 	{ "mem-limit", set_mem_limit },
 	{ "write", set_write },
+};
+
+static const struct {
+	const char *key;
+	int (*set)(struct params *params, const char *value, struct uz_error *e);
+} process_keys[] = {
+	{ "disk", set_disk },
 	{ "control", set_control },
+	{ "control-group", set_control_group },
 	{ "swap", set_swap },
 	{ "swap-reserve", set_swap_reserve },
 };
 
 /* Known, so that nobody takes silence for effect. */
 static const char *const later[] = {
-	"disk", "recompress", "dict", "stage", "streams", "batch", "backing", "backing-size",
+	"recompress", "dict", "stage", "streams", "batch", "backing", "backing-size",
 	"backing-overwrite", "writeback", "writeback-batch", "high", "low", "promote", "accel",
-	"accel-fault", "workers", "control-group", "upkeep", "upkeep-cpu", "pool-overhead",
+	"accel-fault", "workers", "upkeep", "upkeep-cpu", "pool-overhead",
 };
 
-int params_set(struct params *params, const char *key, const char *value, struct uz_error *e)
+static int refuse_key(const char *key, const char *value, bool process, struct uz_error *e)
 {
 	char allowed[256] = "";
+	size_t len = 0;
 
-	for (size_t i = 0; i < ARRAY_SIZE(table); i++)
-		if (!strcmp(key, table[i].key))
-			return table[i].set(params, value, e);
 	for (size_t i = 0; i < ARRAY_SIZE(later); i++)
 		if (!strcmp(key, later[i]) || !strncmp(key, "accel-", 6))
 			return uz_fail(e, ENOTSUP, "%s=%s: \"%s\" is not supported by this version",
 				key, value, key);
-	for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
-		size_t len = strlen(allowed);
-
-		snprintf(allowed + len, sizeof(allowed) - len, "%s%s", i ? ", " : "",
-			table[i].key);
-	}
+	for (size_t i = 0; i < ARRAY_SIZE(disk_keys); i++)
+		len += (size_t)snprintf(allowed + len, sizeof(allowed) - len, "%s%s", i ? ", " : "",
+			disk_keys[i].key);
+	for (size_t i = 0; process && i < ARRAY_SIZE(process_keys); i++)
+		len += (size_t)snprintf(allowed + len, sizeof(allowed) - len, ", %s",
+			process_keys[i].key);
 	return uz_fail(e, EINVAL, "%s=%s: no such key; allowed: %s", key, value, allowed);
+}
+
+int params_disk_set(struct disk_config *config, const char *key, const char *value,
+	struct uz_error *e)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(disk_keys); i++)
+		if (!strcmp(key, disk_keys[i].key))
+			return disk_keys[i].set(config, value, e);
+	return refuse_key(key, value, false, e);
+}
+
+int params_set(struct params *params, const char *key, const char *value, struct uz_error *e)
+{
+	struct disk_config *disk =
+		params->nr_disks ? &params->disks[params->nr_disks - 1] : &params->defaults;
+
+	for (size_t i = 0; i < ARRAY_SIZE(process_keys); i++)
+		if (!strcmp(key, process_keys[i].key))
+			return process_keys[i].set(params, value, e);
+	for (size_t i = 0; i < ARRAY_SIZE(disk_keys); i++)
+		if (!strcmp(key, disk_keys[i].key))
+			return disk_keys[i].set(disk, value, e);
+	return refuse_key(key, value, true, e);
 }
 
 int params_finish(struct params *params, struct uz_error *e)
 {
-	if (!params->have_size)
-		return uz_fail(e, EINVAL, "size= is required: allowed is " SIZE_WORDS);
-	params->disk.swap = params->disk.locked = params->swap;
-	params->disk.swap_reserve = params->swap ? params->swap_reserve : 0;
+	if (!params->nr_disks) { /* one, without a name of its own */
+		params->disks = malloc(sizeof(*params->disks));
+		if (!params->disks)
+			return uz_fail(e, ENOMEM, "no memory");
+		params->disks[params->nr_disks++] = params->defaults;
+	}
+	process_locks = params->swap;
+	for (size_t i = 0; i < params->nr_disks; i++) {
+		struct disk_config *disk = &params->disks[i];
+
+		if (!disk->size)
+			return uz_fail(e, EINVAL, "%s%s%ssize= is required: allowed is " SIZE_WORDS,
+				disk->name[0] ? "disk=" : "", disk->name,
+				disk->name[0] ? ": " : "");
+		disk->swap = disk->locked = params->swap;
+		disk->swap_reserve = params->swap ? params->swap_reserve / params->nr_disks : 0;
+	}
+	if (params->control_group && !params->control)
+		return uz_fail(e, EINVAL, "control-group=%s: allowed with control=PATH only",
+			params->control_group);
 	return 0;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * params: the keys of `nbdkit uzram key=value ...`. Each is checked when given; params_finish()
- * checks what only all of them together can tell. Every refusal is one line that names the
+ * params: the keys of `nbdkit uzram key=value ...`, of the process and of each disk. Each is
+ * checked when given; params_finish() checks what only all of them together can tell. Every refusal is one line that names the
  * key, the value and what is allowed. Sizes are read as nbdkit_parse_size() reads them.
  */
 #ifndef UZRAM_PARAMS_H
@@ -10,18 +10,29 @@
 #include "disk.h"
 
 struct params {
-	struct disk_config disk; /* the only one, until a process can serve several */
-	bool have_size;
-	const char *control; /* path as given, or NULL */
+	struct disk_config defaults; /* per-disk keys before the first disk= */
+	struct disk_config *disks;   /* in the order given */
+	size_t nr_disks;
+	const char *control;	   /* path as given, or NULL */
+	const char *control_group; /* or NULL */
 	bool swap;
-	uint64_t swap_reserve; /* bytes */
+	uint64_t swap_reserve; /* bytes, of all disks together */
 };
 
 void params_init(struct params *params);
+void params_free(struct params *params);
 
 /* `value` must live as long as params. 0, or -1 with *e filled. */
 int params_set(struct params *params, const char *key, const char *value, struct uz_error *e);
 int params_finish(struct params *params, struct uz_error *e);
+
+/*
+ * For disks that come at run time: a configuration with every default, without name and size;
+ * and one per-disk key for it. 0, or -1 with *e filled.
+ */
+void params_disk_init(struct disk_config *config);
+int params_disk_set(struct disk_config *config, const char *key, const char *value,
+	struct uz_error *e);
 
 /* One "key=<TYPE>  text" a line, for nbdkit --help. */
 extern const char params_help[];

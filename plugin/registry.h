@@ -51,18 +51,20 @@ void registry_put(struct registry *registry, struct disk *disk);
 size_t registry_count(struct registry *registry);
 
 /*
- * Makes a hold of registry_get() one alone: EBUSY, naming why, while clients are attached or
- * another command holds the disk for long (registry_keep()). Until registry_share() nobody can
- * attach. 0, or -1 with *e filled.
+ * Makes a hold of registry_get() one alone: EBUSY, naming why and `what` was wanted, while clients
+ * are attached or another command holds the disk. Until registry_share() nobody can attach, nor
+ * keep it: a command that is alone needs no registry_keep(). 0, or -1 with *e filled.
  */
-int registry_alone(struct registry *registry, struct disk *disk, const char *what, struct uz_error *e);
+int registry_alone(struct registry *registry, struct disk *disk, const char *what,
+	struct uz_error *e);
 void registry_share(struct registry *registry, struct disk *disk);
 
 /*
  * For a slow command, `what` it is ("compaction"): marks that the disk must stay as it is, for as
  * long as it is held. One at a time: EBUSY, naming the other. 0, or -1 with *e filled.
  */
-int registry_keep(struct registry *registry, struct disk *disk, const char *what, struct uz_error *e);
+int registry_keep(struct registry *registry, struct disk *disk, const char *what,
+	struct uz_error *e);
 void registry_release(struct registry *registry, struct disk *disk);
 
 #endif

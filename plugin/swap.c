@@ -33,7 +33,7 @@
 #define ANON_MAX (4u << 20)
 
 struct swap {
-	struct disk *disk;
+	struct registry *registry;
 	pthread_t thread;
 	sem_t wake;
 	_Atomic bool stop;
@@ -107,6 +107,34 @@ static void low(void *opaque)
 		sem_post(&swap->wake);
 }
 
+/* Calls `each` on every disk; -1 as soon as that says so. */
+static int each_disk(struct swap *swap, int (*each)(struct swap *swap, struct disk *disk,
+	struct uz_error *e), struct uz_error *e)
+{
+	struct disk *disk = registry_next(swap->registry, NULL), *next;
+	int ret = 0;
+
+	for (; disk; disk = next) {
+		if (ret == 0)
+			ret = each(swap, disk, e);
+		next = registry_next(swap->registry, disk);
+		registry_put(swap->registry, disk);
+	}
+	return ret;
+}
+
+static int prepare_disk(struct swap *swap, struct disk *disk, struct uz_error *e)
+{
+	return disk_prepare_swap(disk, low, swap, e);
+}
+
+/* Short of memory: the next call tries again. */
+static int refill_disk(struct swap *swap, struct disk *disk, struct uz_error *e)
+{
+	disk_refill(disk);
+	return 0;
+}
+
 static void *refill(void *opaque)
 {
 	struct swap *swap = opaque;
@@ -116,11 +144,11 @@ static void *refill(void *opaque)
 			;
 		if (swap->stop)
 			return NULL;
-		disk_refill(swap->disk); /* short of memory: the next call tries again */
+		each_disk(swap, refill_disk, NULL);
 	}
 }
 
-struct swap *swap_start(struct disk *disk, struct uz_error *e)
+struct swap *swap_start(struct registry *registry, struct uz_error *e)
 {
 	struct swap *swap = calloc(1, sizeof(*swap));
 	int err;
@@ -129,11 +157,11 @@ struct swap *swap_start(struct disk *disk, struct uz_error *e)
 		uz_fail(e, ENOMEM, "swap=yes: no memory");
 		return NULL;
 	}
-	swap->disk = disk;
+	swap->registry = registry;
 	sem_init(&swap->wake, 0, 0);
 	protect_process();
 	swap_touch_stack();
-	if (disk_prepare_swap(disk, low, swap, e) == -1)
+	if (each_disk(swap, prepare_disk, e) == -1)
 		goto fail;
 	err = pthread_create(&swap->thread, NULL, refill, swap);
 	if (err) {

@@ -7,17 +7,17 @@
 #ifndef UZRAM_SWAP_H
 #define UZRAM_SWAP_H
 
-#include "disk.h"
+#include "registry.h"
 
 struct swap;
 
 /*
  * After the last fork (locks are not inherited), before other threads start: locks memory,
  * faults in what is there, marks the process an I/O flusher that the OOM killer spares, prepares
- * the disk and starts the thread that refills its reserve. What is not permitted is one
+ * the disks and starts the thread that refills their reserves. What is not permitted is one
  * warning each; NULL with *e filled when memory itself cannot be had.
  */
-struct swap *swap_start(struct disk *disk, struct uz_error *e);
+struct swap *swap_start(struct registry *registry, struct uz_error *e);
 void swap_stop(struct swap *swap); /* NULL is fine */
 
 /* For each thread that serves requests, when it starts: faults in its stack. */

@@ -15,6 +15,7 @@
 
 #include "control.h"
 #include "params.h"
+#include "registry.h"
 #include "swap.h"
 #include "streams/zcomp.h"
 
@@ -22,8 +23,7 @@
 #define THREAD_MODEL NBDKIT_THREAD_MODEL_PARALLEL
 
 static struct params params;
-static struct disk *disk;
-static struct disk_set disks = { &disk, 1 };
+static struct registry *registry;
 static struct control *control;
 static struct swap *swap;
 
@@ -50,7 +50,8 @@ static void uzram_unload(void)
 {
 	control_stop(control);
 	swap_stop(swap);
-	disk_destroy(disk);
+	registry_destroy(registry);
+	params_free(&params);
 }
 
 static void uzram_dump_plugin(void)
@@ -84,16 +85,35 @@ static int uzram_thread_model(void)
 							  NBDKIT_THREAD_MODEL_SERIALIZE_REQUESTS;
 }
 
+static int add_disk(const struct disk_config *config)
+{
+	struct uz_error e;
+	struct disk *disk = disk_create(config, &e);
+
+	if (!disk)
+		return fail(&e);
+	if (registry_add(registry, disk, &e) == -1) {
+		disk_destroy(disk);
+		return fail(&e);
+	}
+	return 0;
+}
+
 /* The last place whose errors the user sees, and the original directory. */
 static int uzram_get_ready(void)
 {
 	struct uz_error e;
 
-	disk = disk_create(&params.disk, &e);
-	if (!disk)
-		return fail(&e);
+	registry = registry_create();
+	if (!registry) {
+		nbdkit_error("no memory");
+		return -1;
+	}
+	for (size_t i = 0; i < params.nr_disks; i++)
+		if (add_disk(&params.disks[i]) == -1)
+			return -1;
 	if (params.control) {
-		control = control_bind(params.control, &e);
+		control = control_bind(params.control, params.control_group, &e);
 		if (!control)
 			return fail(&e);
 	}
@@ -106,36 +126,75 @@ static int uzram_after_fork(void)
 	struct uz_error e;
 
 	if (params.swap) {
-		swap = swap_start(disk, &e);
+		swap = swap_start(registry, &e);
 		if (!swap)
 			return fail(&e);
 	}
-	if (control && control_start(control, &disks, &e) == -1)
+	if (control && control_start(control, registry, &e) == -1)
 		return fail(&e);
 	return 0;
 }
 
-static int uzram_list_exports(int readonly, int is_tls, struct nbdkit_exports *exports)
+/* Of the only disk of a process without disk=, the export is "". */
+static const char *export_name(const struct disk *disk)
 {
-	return nbdkit_add_export(exports, params.disk.name, NULL);
+	return params.disks[0].name[0] ? disk_name(disk) : "";
 }
 
+static const char *describe(const struct disk *disk)
+{
+	return nbdkit_printf_intern("compressed RAM disk \"%s\"", disk_name(disk));
+}
+
+static int uzram_list_exports(int readonly, int is_tls, struct nbdkit_exports *exports)
+{
+	struct disk *disk = registry_next(registry, NULL), *next;
+	int ret = 0;
+
+	for (; disk; disk = next) {
+		if (ret == 0)
+			ret = nbdkit_add_export(exports, export_name(disk), describe(disk));
+		next = registry_next(registry, disk);
+		registry_put(registry, disk);
+	}
+	return ret;
+}
+
+/* Who asks for no name gets the first disk. */
 static const char *uzram_default_export(int readonly, int is_tls)
 {
-	return params.disk.name;
+	struct disk *disk = registry_next(registry, NULL);
+	const char *name = "";
+
+	if (disk) {
+		name = nbdkit_strdup_intern(export_name(disk));
+		registry_put(registry, disk);
+	}
+	return name;
 }
 
 static void *uzram_open(int readonly)
 {
-	const char *name = nbdkit_export_name();
+	struct uz_error e;
+	struct disk *disk = registry_attach(registry, nbdkit_export_name(), &e);
 
-	if (*name && strcmp(name, disk_name(disk)) != 0) {
-		nbdkit_error("no export named \"%s\"; there is: \"%s\"", name, params.disk.name);
+	if (!disk) {
+		fail(&e);
 		return NULL;
 	}
 	if (params.swap)
 		swap_touch_stack();
 	return disk;
+}
+
+static void uzram_close(void *handle)
+{
+	registry_detach(registry, handle);
+}
+
+static const char *uzram_export_description(void *handle)
+{
+	return describe(handle);
 }
 
 static int64_t uzram_get_size(void *handle)
@@ -235,6 +294,8 @@ static struct nbdkit_plugin plugin = {
 	.list_exports = uzram_list_exports,
 	.default_export = uzram_default_export,
 	.open = uzram_open,
+	.close = uzram_close,
+	.export_description = uzram_export_description,
 	.get_size = uzram_get_size,
 	.block_size = uzram_block_size,
 	.can_multi_conn = uzram_can_multi_conn,

@@ -71,7 +71,14 @@ static void values(void **state)
 		{ "accel", "iaa", { "accel=iaa", "not supported by this version" } },
 		{ "accel-queue-depth", "3", { "accel-queue-depth=3", "not supported" } },
 		{ "backing", "/x", { "backing=/x", "not supported" } },
-		{ "disk", "a", { "disk=a", "not supported" } },
+		{ "disk", "a", { NULL } },
+		{ "disk", "a b", { "disk=a b", "letters, digits, . _ -" } },
+		{ "disk", "", { "disk=", "1 to 64" } },
+		{ "disk", "stat", { "disk=stat", "word of uzramctl" } },
+		{ "disk", "0123456789012345678901234567890123456789012345678901234567890123x",
+			{ "1 to 64" } },
+		{ "control-group", "adm", { NULL } },
+		{ "control-group", "", { "control-group=", "group" } },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
@@ -88,6 +95,7 @@ static void values(void **state)
 				fail_msg("%s=%s: \"%s\" lacks \"%s\"", rows[i].key, rows[i].value,
 					e.text, rows[i].words[w]);
 		assert_null(strchr(e.text, '\n'));
+		params_free(&params);
 	}
 }
 
@@ -99,25 +107,86 @@ static void size_is_required(void **state)
 	params_init(&params);
 	assert_int_equal(params_finish(&params, &e), -1);
 	assert_non_null(strstr(e.text, "size= is required"));
+	params_free(&params);
+}
+
+/* Keys in order, as on the command line. */
+static void set_all(struct params *params, const char *const *words)
+{
+	struct uz_error e = { 0 };
+
+	params_init(params);
+	for (; words[0]; words += 2)
+		if (params_set(params, words[0], words[1], &e) == -1)
+			fail_msg("%s", e.text);
 }
 
 static void defaults(void **state)
 {
+	static const char *const words[] = { "size", "1M", NULL };
 	struct params params;
 	struct uz_error e = { 0 };
 
-	params_init(&params);
-	assert_int_equal(params_set(&params, "size", "1M", &e), 0);
+	set_all(&params, words);
 	assert_int_equal(params_finish(&params, &e), 0);
-	assert_ptr_equal(params.disk.algorithm, zcomp_find("lz4"));
-	assert_int_equal(params.disk.mem_limit, 0);
+	assert_int_equal(params.nr_disks, 1);
+	assert_string_equal(params.disks[0].name, "");
+	assert_int_equal(params.disks[0].size, 1 << 20);
+	assert_ptr_equal(params.disks[0].algorithm, zcomp_find("lz4"));
+	assert_int_equal(params.disks[0].mem_limit, 0);
 	assert_int_equal(params.swap_reserve, 32 << 20);
-	assert_false(params.disk.swap);
-	assert_int_equal(params.disk.swap_reserve, 0);
-	assert_int_equal(params_set(&params, "swap", "on", &e), 0);
+	assert_false(params.disks[0].swap);
+	assert_int_equal(params.disks[0].swap_reserve, 0);
+	params_free(&params);
+}
+
+static void several_disks(void **state)
+{
+	static const char *const words[] = { "size", "1M", "algorithm", "zstd", "disk", "a", "size",
+		"2M", "swap", "yes", "disk", "b", "algorithm", "lz4hc:5", "mem-limit", "7k", NULL };
+	struct params params;
+	struct uz_error e = { 0 };
+
+	set_all(&params, words);
 	assert_int_equal(params_finish(&params, &e), 0);
-	assert_true(params.disk.swap && params.disk.locked);
-	assert_int_equal(params.disk.swap_reserve, 32 << 20);
+	assert_int_equal(params.nr_disks, 2);
+	assert_string_equal(params.disks[0].name, "a");
+	assert_int_equal(params.disks[0].size, 2 << 20);
+	assert_ptr_equal(params.disks[0].algorithm, zcomp_find("zstd"));
+	assert_string_equal(params.disks[1].name, "b");
+	assert_int_equal(params.disks[1].size, 1 << 20);
+	assert_ptr_equal(params.disks[1].algorithm, zcomp_find("lz4hc"));
+	assert_int_equal(params.disks[1].level, 5);
+	assert_int_equal(params.disks[1].mem_limit, 7 << 10);
+	assert_true(params.disks[0].swap && params.disks[1].locked);
+	assert_int_equal(params.disks[1].swap_reserve, 16 << 20);
+	assert_int_equal(params_set(&params, "disk", "a", &e), -1);
+	assert_non_null(strstr(e.text, "already"));
+	params_free(&params);
+}
+
+static void a_disk_without_size(void **state)
+{
+	static const char *const words[] = { "disk", "a", "size", "2M", "disk", "b", NULL };
+	struct params params;
+	struct uz_error e = { 0 };
+
+	set_all(&params, words);
+	assert_int_equal(params_finish(&params, &e), -1);
+	assert_non_null(strstr(e.text, "disk=b: size= is required"));
+	params_free(&params);
+}
+
+static void group_needs_a_socket(void **state)
+{
+	static const char *const words[] = { "size", "1M", "control-group", "adm", NULL };
+	struct params params;
+	struct uz_error e = { 0 };
+
+	set_all(&params, words);
+	assert_int_equal(params_finish(&params, &e), -1);
+	assert_non_null(strstr(e.text, "control-group=adm: allowed with control=PATH only"));
+	params_free(&params);
 }
 
 int main(void)
@@ -127,6 +196,9 @@ int main(void)
 		cmocka_unit_test(values),
 		cmocka_unit_test(size_is_required),
 		cmocka_unit_test(defaults),
+		cmocka_unit_test(several_disks),
+		cmocka_unit_test(a_disk_without_size),
+		cmocka_unit_test(group_needs_a_socket),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
