@@ -79,6 +79,7 @@ static void verify_leaf(struct page_io *io, uint64_t index, uint64_t end, uint64
 		++*pages;
 		if (page_verify(io, index, page) == -1)
 			++*bad;
+		io_stream_put(io); /* not a page's time longer than needed: others serve clients */
 	} while (++index < end && (index & (LEAF_SLOTS - 1)));
 }
 
@@ -107,7 +108,7 @@ static void block_of(struct disk *disk, struct slot *slot, uint64_t index, uint3
 	uint32_t flags;
 
 	slot_lock(slot);
-	flags = slot_peek(slot) & ~(SLOT_LOCK | SLOT_WAITERS);
+	flags = slot_peek(slot) & ~SLOT_LOCK;
 	*block = (struct disk_block){ .index = index,
 		.age = now > slot->ac_time ? now - slot->ac_time : 0,
 		.algorithm = "-" };

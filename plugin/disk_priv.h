@@ -103,10 +103,14 @@ bool disk_compact_for_room(struct disk *disk);
 struct page_io {
 	struct disk *disk;
 	struct table_ref ref;
+	struct zcomp_strm *zstrm; /* held from the first page that needs one; io_stream_put() */
 	uint32_t now;
 	int live; /* slots of the leaf that became live, less those that became empty */
 	int64_t charged, counts[NR_COUNTERS];
 };
+
+/* Lets the stream go, if there is one. Soon: others wait for it. */
+void io_stream_put(struct page_io *io);
 
 /* As disk_charge(), on the request's account as long as there is no limit to keep. */
 bool io_charge(struct page_io *io, int64_t bytes);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * One page's way in and out. A write compresses on a stream, copies the result into an object
- * of its own, and only then takes the slot's lock to publish it; a read decodes under the lock.
- * So a slot is locked for a copy or a decompression at most, and whatever fails before
- * publishing has changed nothing.
+ * One page's way in and out. A write compresses on a stream, gets a cell for the result, and only
+ * then takes the slot's lock, to copy it there and publish it; a read decodes under the lock. So
+ * a slot is locked for a copy or a decompression at most, and whatever fails before publishing
+ * has changed nothing.
  */
 #include "disk_priv.h"
 
@@ -17,7 +17,7 @@ struct page_snap {
 
 static inline uint32_t slot_state(const struct slot *slot)
 {
-	return slot_peek(slot) & ~(SLOT_LOCK | SLOT_WAITERS);
+	return slot_peek(slot) & ~SLOT_LOCK;
 }
 
 static inline bool has_object(uint32_t flags)
@@ -63,6 +63,25 @@ static void count_state(struct page_io *io, uint32_t flags, uint64_t val, int n)
 	io->live += n;
 }
 
+/* --- streams --- */
+
+/* The request's stream, for `comp`. Never inside a slot's lock, but where it is held already. */
+static struct zcomp_strm *io_stream(struct page_io *io, struct zcomp *comp)
+{
+	if (!io->zstrm)
+		io->zstrm = zcomp_stream_get(comp, ZSTRM_DEFAULT);
+	else if (io->zstrm->comp != comp)
+		zcomp_stream_switch(io->zstrm, comp);
+	return io->zstrm;
+}
+
+void io_stream_put(struct page_io *io)
+{
+	if (io->zstrm)
+		zcomp_stream_put(io->zstrm);
+	io->zstrm = NULL;
+}
+
 /* --- reading --- */
 
 static bool needs_stream(const struct disk *disk, uint32_t flags)
@@ -71,8 +90,8 @@ static bool needs_stream(const struct disk *disk, uint32_t flags)
 	       zcomp_decompress_needs_stream(disk->codecs[slot_codec(flags)]);
 }
 
-static int decode(struct disk *disk, uint32_t flags, uint64_t val, const void *bytes, size_t len,
-	struct zcomp_strm *zstrm, void *dst)
+static int decode(struct page_io *io, uint32_t flags, uint64_t val, const void *bytes, size_t len,
+	void *dst)
 {
 	struct zcomp *comp;
 
@@ -87,57 +106,51 @@ static int decode(struct disk *disk, uint32_t flags, uint64_t val, const void *b
 		memcpy(dst, bytes, PAGE_SIZE);
 		return 0;
 	case SLOT_OBJECT:
-		comp = disk->codecs[slot_codec(flags)];
-		if (zstrm && zstrm->comp != comp)
-			zcomp_stream_switch(zstrm, comp);
-		if (zcomp_decompress(comp, zstrm, bytes, len, dst) == 0)
+		comp = io->disk->codecs[slot_codec(flags)];
+		if (zcomp_decompress_needs_stream(comp))
+			io_stream(io, comp);
+		if (zcomp_decompress(comp, io->zstrm, bytes, len, dst) == 0)
 			return 0;
 	}
 	errno = EIO;
 	return -1;
 }
 
-static int decode_slot(struct disk *disk, struct slot *slot, uint32_t flags,
-	struct zcomp_strm *zstrm, void *dst)
+static int decode_slot(struct page_io *io, struct slot *slot, uint32_t flags, void *dst)
 {
-	const void *bytes = NULL;
-	size_t len = 0;
+	const struct zpool *pool = io->disk->pool;
 
-	if (has_object(flags)) {
-		bytes = zpool_object(disk->pool, slot_val(slot));
-		len = zpool_size(disk->pool, slot_val(slot));
-	}
-	return decode(disk, flags, slot_val(slot), bytes, len, zstrm, dst);
+	if (!has_object(flags))
+		return decode(io, flags, slot_val(slot), NULL, 0, dst);
+	return decode(io, flags, slot_val(slot), zpool_object(pool, slot_val(slot)),
+		zpool_size(pool, slot_val(slot)), dst);
 }
 
-static int read_slot(struct disk *disk, struct slot *slot, uint32_t now, void *dst)
+static int read_slot(struct page_io *io, struct slot *slot, uint32_t now, void *dst)
 {
-	struct zcomp_strm *zstrm = NULL;
 	uint32_t flags = slot_state(slot);
 	int ret;
 
-	/* Streams come before slots; which one is needed only the slot knows. */
+	/* Streams come before slots; whether one is needed only the slot knows. */
 	for (;;) {
-		if (needs_stream(disk, flags) && !zstrm)
-			zstrm = zcomp_stream_get(disk->codecs[slot_codec(flags)], ZSTRM_DEFAULT);
+		if (needs_stream(io->disk, flags))
+			io_stream(io, io->disk->codecs[slot_codec(flags)]);
 		slot_lock(slot);
 		flags = slot_state(slot);
-		if (zstrm || !needs_stream(disk, flags))
+		if (io->zstrm || !needs_stream(io->disk, flags))
 			break;
 		slot_unlock(slot, flags);
 	}
-	ret = decode_slot(disk, slot, flags, zstrm, dst);
+	ret = decode_slot(io, slot, flags, dst);
 	if (now)
 		slot->ac_time = now;
 	slot_unlock(slot, flags);
-	if (zstrm)
-		zcomp_stream_put(zstrm);
 	return ret;
 }
 
 int page_read(struct page_io *io, uint64_t index, void *dst)
 {
-	return read_slot(io->disk, table_slot(&io->ref, index), io->now, dst);
+	return read_slot(io, table_slot(&io->ref, index), io->now, dst);
 }
 
 /*
@@ -162,7 +175,7 @@ void page_prefetch(struct page_io *io, uint64_t index)
 
 int page_verify(struct page_io *io, uint64_t index, void *dst)
 {
-	return read_slot(io->disk, table_slot(&io->ref, index), 0, dst);
+	return read_slot(io, table_slot(&io->ref, index), 0, dst);
 }
 
 /* --- publishing --- */
@@ -190,11 +203,11 @@ static bool snap_holds(struct disk *disk, struct slot *slot, const struct page_s
 	       memcmp(zpool_object(disk->pool, slot_val(slot)), snap->bytes, snap->len) == 0;
 }
 
-/* The content that a slot is to have: `bytes` are an object's, of length `len`. */
+/* The content that a slot is to have. */
 struct page_new {
 	uint32_t flags;
-	uint64_t val; /* a fill word, or the object's handle, or 0: none could be had */
-	const void *bytes;
+	uint64_t val;	   /* a fill word; or a cell's handle, 0 if none could be had */
+	const void *bytes; /* what is to go there */
 	size_t len;
 };
 
@@ -227,6 +240,8 @@ static bool replace(struct page_io *io, struct slot *slot, uint32_t old,
 		return false;
 	count_state(io, old, slot_val(slot), -1);
 	count_state(io, new->flags, new->val, 1);
+	if (has_object(new->flags))
+		memcpy(zpool_object(disk->pool, new->val), new->bytes, new->len);
 	slot_set_val(slot, new->val);
 	return true;
 }
@@ -286,13 +301,12 @@ static int write_page(struct page_io *io, uint64_t index, const void *src,
 	struct disk *disk = io->disk;
 	unsigned codec = atomic_load_explicit(&disk->codec, memory_order_acquire);
 	struct zcomp_strm *zstrm;
-	int ret;
 
 	prefetch(io, index, 0); /* what it replaces will be freed: 4 % of a rewrite */
 	if (same_filled(src, &new.val))
 		return publish(io, index, &new, snap);
 
-	zstrm = zcomp_stream_get(disk->codecs[codec], ZSTRM_DEFAULT);
+	zstrm = io_stream(io, disk->codecs[codec]);
 	new.bytes = zstrm->buffer;
 	new.flags = slot_flags(SLOT_OBJECT, codec);
 	/* Incompressible, or the codec failed: raw, which needs no codec to read. */
@@ -303,15 +317,7 @@ static int write_page(struct page_io *io, uint64_t index, const void *src,
 		new.flags = slot_flags(SLOT_RAW, 0);
 	}
 	new.val = object_alloc(disk, new.len, index);
-	if (likely(new.val)) {
-		new.bytes = memcpy(zpool_object(disk->pool, new.val), new.bytes, new.len);
-		zcomp_stream_put(zstrm);
-		return publish(io, index, &new, snap);
-	}
-	/* The bytes may lie in the stream: keep it until they are in place. */
-	ret = publish(io, index, &new, snap);
-	zcomp_stream_put(zstrm);
-	return ret;
+	return publish(io, index, &new, snap);
 }
 
 int page_write(struct page_io *io, uint64_t index, const void *src)
@@ -328,19 +334,10 @@ int page_write_part(struct page_io *io, uint64_t index, const void *src, unsigne
 	unsigned char page[PAGE_SIZE];
 
 	do {
-		struct zcomp_strm *zstrm = NULL;
-		int ret;
-
 		snap_take(disk, slot, &snap);
 		if (!src && slot_type(snap.flags) == SLOT_EMPTY)
 			return 0;
-		if (needs_stream(disk, snap.flags))
-			zstrm = zcomp_stream_get(disk->codecs[slot_codec(snap.flags)],
-				ZSTRM_DEFAULT);
-		ret = decode(disk, snap.flags, snap.val, snap.bytes, snap.len, zstrm, page);
-		if (zstrm)
-			zcomp_stream_put(zstrm);
-		if (ret == -1)
+		if (decode(io, snap.flags, snap.val, snap.bytes, snap.len, page) == -1)
 			return -1;
 		if (src)
 			memcpy(page + offset, src, len);

@@ -31,9 +31,22 @@ static void io_end(struct page_io *io)
 			count(io->disk, i, io->counts[i]);
 }
 
+/*
+ * A request keeps its stream for some pages, as getting one means locked instructions, and these
+ * wait until the page before has left the store buffer. Not for many: others may need it.
+ */
+#define STREAM_PAGES 32
+
+static void page_done(struct page_io *io, uint64_t index)
+{
+	if ((index + 1) % STREAM_PAGES == 0)
+		io_stream_put(io);
+}
+
 /* The request is done with a leaf. */
 static void leaf_put(struct page_io *io)
 {
+	io_stream_put(io);
 	table_put(io->disk->table, &io->ref, io->live);
 	io->live = 0;
 }
@@ -52,6 +65,7 @@ static int read_leaf(struct page_io *io, char *buf, uint64_t len, uint64_t offse
 			return -1;
 		if (!whole)
 			memcpy(buf, page + (offset & (PAGE_SIZE - 1)), n);
+		page_done(io, index);
 		buf += n;
 		offset += n;
 		len -= n;
@@ -107,6 +121,7 @@ static int write_leaf(struct page_io *io, const char *buf, uint64_t len, uint64_
 			ret = page_write_part(io, index, buf, offset & (PAGE_SIZE - 1), n);
 		if (ret == -1)
 			return -1;
+		page_done(io, index);
 		buf += n;
 		offset += n;
 		len -= n;

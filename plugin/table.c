@@ -3,10 +3,12 @@
 #include <errno.h>
 #include <limits.h>
 #include <linux/futex.h>
+#include <linux/membarrier.h>
 #include <sched.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <time.h>
 
 #include "table.h"
 
@@ -358,15 +360,26 @@ uint64_t table_bytes(struct table *table)
 	return atomic_load_explicit(&table->leaves, memory_order_relaxed) * PAGE_SIZE;
 }
 
-static long futex(_Atomic uint32_t *word, int op, uint32_t val)
+_Atomic unsigned slot_sleepers;
+
+/* Every thread of the process has passed a fence since this was called, if it returns true. */
+static bool fence_everywhere(void)
 {
-	return syscall(SYS_futex, word, op | FUTEX_PRIVATE_FLAG, val, NULL, NULL, 0);
+	if (syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0) == 0)
+		return true;
+	/* EPERM: the process has not said yet that it will use it. */
+	return errno == EPERM &&
+	       syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) == 0 &&
+	       syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0) == 0;
 }
 
 /* Holders keep a slot for some microseconds: spin about that long, then sleep. */
 void slot_lock_slow(struct slot *slot)
 {
-	uint32_t flags;
+	/* Where membarrier is forbidden, a wake-up may be missed: look again soon. */
+	static const struct timespec soon = { .tv_nsec = 1000000 };
+	const struct timespec *timeout;
+	int saved = errno;
 
 	for (unsigned i = 0; i < 100; i++) {
 		if (!(slot_peek(slot) & SLOT_LOCK) && slot_trylock(slot))
@@ -375,16 +388,23 @@ void slot_lock_slow(struct slot *slot)
 		__builtin_ia32_pause();
 #endif
 	}
-	for (;;) {
-		flags = atomic_fetch_or_explicit(&slot->flags, SLOT_LOCK | SLOT_WAITERS,
-			memory_order_acquire);
-		if (!(flags & SLOT_LOCK))
-			return;
-		futex(&slot->flags, FUTEX_WAIT, flags | SLOT_WAITERS);
+	atomic_fetch_add(&slot_sleepers, 1);
+	timeout = fence_everywhere() ? NULL : &soon;
+	while (!slot_trylock(slot)) {
+		uint32_t flags = slot_peek(slot);
+
+		if (flags & SLOT_LOCK)
+			syscall(SYS_futex, &slot->flags, FUTEX_WAIT_PRIVATE, flags, timeout, NULL,
+				0);
 	}
+	atomic_fetch_sub(&slot_sleepers, 1);
+	errno = saved;
 }
 
 void slot_wake(struct slot *slot)
 {
-	futex(&slot->flags, FUTEX_WAKE, INT_MAX);
+	int saved = errno;
+
+	syscall(SYS_futex, &slot->flags, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+	errno = saved;
 }

@@ -2,22 +2,31 @@
 /*
  * LZ4. The level is its acceleration: higher is faster and packs less.
  *
- * The output may exceed a page, so the library runs its variant without bound
- * checks, measured 3 % fewer instructions a page than a limit of 4095. Its
- * "fast reset" (in the static library alone) gains nothing here: from 4 KiB on
- * it clears the table too.
+ * The output may exceed a page, so the library runs its variant without bound checks, measured
+ * 3 % fewer instructions a page than a limit of 4095. Its "fast reset" spares the check and
+ * set-up of a state known to be good (0.8 % of the time), and is in the static library alone,
+ * which gains 1.5 % by itself: medians of 21 interleaved runs over 64 MiB.
  */
 #ifdef HAVE_CONFIG_H
 #include <config.h>
 #endif
 
 #include <errno.h>
+#ifdef HAVE_LZ4_FAST_RESET
+#define LZ4_STATIC_LINKING_ONLY
+#endif
 #include <lz4.h>
 #include <stdlib.h>
 
 #include "streams/backend.h"
 
 _Static_assert(LZ4_COMPRESSBOUND(ZCOMP_PAGE_SIZE) <= ZCOMP_BUFFER_SIZE, "lz4 output fits");
+
+#ifdef HAVE_LZ4_FAST_RESET
+#define compress_page LZ4_compress_fast_extState_fastReset
+#else
+#define compress_page LZ4_compress_fast_extState
+#endif
 
 static int lz4_create_ctx(struct zcomp_params *params, struct zcomp_ctx *ctx)
 {
@@ -26,6 +35,7 @@ static int lz4_create_ctx(struct zcomp_params *params, struct zcomp_ctx *ctx)
 	ctx->context = aligned_alloc(64, size);
 	if (!ctx->context)
 		return -ENOMEM;
+	LZ4_initStream(ctx->context, size);
 	return backend_warm_up(&backend_lz4, params, ctx);
 }
 
@@ -37,8 +47,8 @@ static void lz4_destroy_ctx(struct zcomp_ctx *ctx)
 
 static int lz4_compress(struct zcomp_params *params, struct zcomp_ctx *ctx, struct zcomp_req *req)
 {
-	int n = LZ4_compress_fast_extState(ctx->context, req->src, req->dst, (int)req->src_len,
-					   (int)req->dst_len, params->level);
+	int n = compress_page(ctx->context, req->src, req->dst, (int)req->src_len,
+			      (int)req->dst_len, params->level);
 
 	if (n <= 0)
 		return -ENOSPC;
