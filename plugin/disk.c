@@ -67,16 +67,22 @@ static bool charge_leaf(void *opaque, int64_t bytes)
 
 bool disk_compact_for_room(struct disk *disk)
 {
-	uint64_t now = uz_nsec(), last = atomic_load(&disk->compacted_at);
+	uint64_t limit = atomic_load(&disk->mem_limit), now = uz_nsec();
+	uint64_t last = atomic_load(&disk->compacted_at);
 	struct zpool_stats st;
+	bool room = false;
 
-	if (now - last < COMPACT_EVERY ||
-	    !atomic_compare_exchange_strong(&disk->compacted_at, &last, now))
-		return false;
+	/* It is the limit that refuses, not the pool; or it was tried just now. */
+	if ((limit && atomic_load(&disk->charged) + PAGE_SIZE > limit) ||
+		now - last < COMPACT_EVERY ||
+		!atomic_compare_exchange_strong(&disk->compacted_at, &last, now))
+		goto out;
 	zpool_get_stats(disk->pool, &st);
-	if (st.pages * PAGE_SIZE <= st.charged + st.charged * POOL_OVERHEAD / 100)
-		return false;
-	return zpool_compact(disk->pool, NULL, NULL) > 0;
+	if (st.pages * PAGE_SIZE > st.charged + st.charged * POOL_OVERHEAD / 100)
+		room = zpool_compact(disk->pool, NULL, NULL) > 0;
+out:
+	errno = ENOSPC;
+	return room;
 }
 
 uint64_t disk_compact(struct disk *disk, disk_progress_fn *progress, void *opaque)

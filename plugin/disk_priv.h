@@ -91,7 +91,7 @@ static inline void count_latency(struct disk *disk, enum disk_op op, uint64_t st
 /* Adds to what mem-limit counts; false, and no change, if that would exceed it. */
 bool disk_charge(struct disk *disk, int64_t bytes);
 
-/* After zpool_alloc() said ENOSPC: true if compaction may have made room. */
+/* After ENOSPC: true if compaction has made room. Leaves errno ENOSPC. */
 bool disk_compact_for_room(struct disk *disk);
 
 /* page_io.c: one page. The leaf is pinned by the caller; 0, or -1 with errno. */

@@ -285,16 +285,7 @@ static int publish(struct page_io *io, uint64_t index, const struct page_new *ne
 
 /* --- writing --- */
 
-static zhandle_t object_alloc(struct disk *disk, size_t len, uint64_t index)
-{
-	zhandle_t handle = zpool_alloc(disk->pool, len, index);
-
-	if (unlikely(!handle) && errno == ENOSPC && disk_compact_for_room(disk))
-		handle = zpool_alloc(disk->pool, len, index);
-	return handle;
-}
-
-static int write_page(struct page_io *io, uint64_t index, const void *src,
+static int try_write(struct page_io *io, uint64_t index, const void *src,
 	const struct page_snap *snap)
 {
 	struct page_new new = { .flags = slot_flags(SLOT_SAME, 0) };
@@ -316,8 +307,20 @@ static int write_page(struct page_io *io, uint64_t index, const void *src,
 		new.len = PAGE_SIZE;
 		new.flags = slot_flags(SLOT_RAW, 0);
 	}
-	new.val = object_alloc(disk, new.len, index);
+	new.val = zpool_alloc(disk->pool, new.len, index);
 	return publish(io, index, &new, snap);
+}
+
+static int write_page(struct page_io *io, uint64_t index, const void *src,
+	const struct page_snap *snap)
+{
+	int ret = try_write(io, index, src, snap);
+
+	if (likely(ret == 0) || errno != ENOSPC)
+		return ret;
+	/* The pool may have room in pieces. Nobody else shall wait for that with us. */
+	io_stream_put(io);
+	return disk_compact_for_room(io->disk) ? try_write(io, index, src, snap) : -1;
 }
 
 int page_write(struct page_io *io, uint64_t index, const void *src)
