@@ -32,7 +32,7 @@ static bool check_cells(struct zpool *pool, struct size_class *c, struct span *s
 		if (cell >= c->ncells)
 			continue;
 		h = cell_handle(pool, span, c, cell);
-		CHECK(handle_cell(c, h) == cell && handle_span(pool, h) == span);
+		CHECK(handle_cell(pool, c, h) == cell && handle_span(pool, h) == span);
 		CHECK(class_of(zpool_size(pool, h)) <= (unsigned)(c - pool->classes));
 		t->bytes += zpool_size(pool, h);
 		t->objects++;

@@ -3,18 +3,18 @@
 #include "pool.h"
 
 /*
- * How many pages a span of this class spends: of 16 to 32 the number with the
- * least unusable tail (0.13 % in the mean; zsmalloc's 8 pages leave 1.7 %); fewer
- * only for small cells, of which a span has SPAN_CELLS at most. Under 16, too much
- * of the address range would lie idle.
+ * How many pages a span of this class spends: of the upper half of what it may the
+ * number with the least unusable tail (of 16 to 32: 0.13 % in the mean; zsmalloc's 8
+ * leave 1.7 %); fewer only for small cells, of which a span has SPAN_CELLS at most.
+ * Under one half, too much of the address range would lie idle.
  */
-static unsigned best_pages(unsigned cell)
+static unsigned best_pages(unsigned cell, unsigned span_pages)
 {
 	unsigned best = 0, best_tail = 0;
 
-	if (cell * SPAN_CELLS <= SPAN_SIZE / 2)
+	if (cell * SPAN_CELLS <= span_pages * ZPAGE_SIZE / 2)
 		return cell * SPAN_CELLS / ZPAGE_SIZE;
-	for (unsigned pages = SPAN_PAGES; pages >= SPAN_PAGES / 2; pages--) {
+	for (unsigned pages = span_pages; pages >= span_pages / 2; pages--) {
 		unsigned bytes = pages * ZPAGE_SIZE;
 		unsigned tail = bytes <= cell * SPAN_CELLS ? bytes % cell : bytes;
 
@@ -26,11 +26,11 @@ static unsigned best_pages(unsigned cell)
 	return best;
 }
 
-void class_setup(struct size_class *c, unsigned index)
+void class_setup(struct size_class *c, unsigned index, unsigned span_pages)
 {
 	pthread_mutex_init(&c->lock, NULL);
 	c->cell = index == CLASS_HUGE ? ZPAGE_SIZE : (index + 1) << CELL_SHIFT;
-	c->npages = best_pages(c->cell);
+	c->npages = best_pages(c->cell, span_pages);
 	c->ncells = c->npages * ZPAGE_SIZE / c->cell;
 	c->bucket_mul = (NR_BUCKETS << 16) / c->ncells;
 }

@@ -2,7 +2,7 @@
 /*
  * The pool's structures and what is always true of them (zpool_check()).
  *
- *	base                 one mapping, cut into spans of SPAN_SIZE
+ *	base                 one mapping, cut into spans of span_pages
  *	 |  span 0: unused, so that no handle is 0
  *	 |  span 1: class 37, cells of 608 bytes, back to back
  *	 |  span 2: class 255 (huge), cells of one page
@@ -40,9 +40,8 @@
 
 #define ZPAGE_SHIFT 12
 #define ZPAGE_SIZE  (1u << ZPAGE_SHIFT)
-#define SPAN_SHIFT  17
-#define SPAN_SIZE   (1u << SPAN_SHIFT)
-#define SPAN_PAGES  (SPAN_SIZE / ZPAGE_SIZE)
+#define SPAN_SHIFT_MAX 17 /* 32 pages */
+#define SPAN_SHIFT_MIN 15
 #define CELL_SHIFT  4 /* classes and handles go in 16 bytes */
 #define HDR_SIZE    8
 
@@ -80,6 +79,8 @@ struct zpool {
 	_Atomic uint64_t *huge_hdr;
 	uint64_t nr_spans;  /* usable; grows under span_lock */
 	uint64_t max_spans; /* reserved */
+	unsigned span_shift; /* log2 of a span's addresses, in bytes */
+	unsigned span_pages; /* the same in pages */
 	zpool_move_fn *move;
 	void *opaque;
 	bool locked;
@@ -107,7 +108,7 @@ void span_put(struct zpool *pool, struct span *span);
 void pages_give_back(struct zpool *pool, const struct span *span, unsigned from, unsigned to);
 
 /* class.c: spans in use, under the class's lock */
-void class_setup(struct size_class *c, unsigned index);
+void class_setup(struct size_class *c, unsigned index, unsigned span_pages);
 void class_link(struct size_class *c, struct span *span);
 void class_unlink(struct size_class *c, struct span *span);
 void class_rebucket(struct size_class *c, struct span *span);
@@ -121,7 +122,7 @@ int span_first_free(const struct span *span);
 
 static inline char *span_base(const struct zpool *pool, const struct span *span)
 {
-	return pool->base + ((uint64_t)(span - pool->spans) << SPAN_SHIFT);
+	return pool->base + ((uint64_t)(span - pool->spans) << pool->span_shift);
 }
 
 static inline unsigned class_of(size_t size)
@@ -138,18 +139,21 @@ static inline unsigned pages_for(const struct size_class *c, unsigned cells)
 static inline zhandle_t cell_handle(const struct zpool *pool, const struct span *span,
 				    const struct size_class *c, unsigned cell)
 {
-	return (((uint64_t)(span - pool->spans) << SPAN_SHIFT) + (uint64_t)cell * c->cell) >>
+	return (((uint64_t)(span - pool->spans) << pool->span_shift) + (uint64_t)cell * c->cell) >>
 	       CELL_SHIFT;
 }
 
 static inline struct span *handle_span(const struct zpool *pool, zhandle_t handle)
 {
-	return &pool->spans[handle >> (SPAN_SHIFT - CELL_SHIFT)];
+	return &pool->spans[handle >> (pool->span_shift - CELL_SHIFT)];
 }
 
-static inline unsigned handle_cell(const struct size_class *c, zhandle_t handle)
+static inline unsigned handle_cell(const struct zpool *pool, const struct size_class *c,
+	zhandle_t handle)
 {
-	return (unsigned)((handle << CELL_SHIFT) & (SPAN_SIZE - 1)) / c->cell;
+	uint64_t mask = (UINT64_C(1) << pool->span_shift) - 1;
+
+	return (unsigned)(handle << CELL_SHIFT & mask) / c->cell;
 }
 
 /* A header: owner in the low 51 bits, length - 1 in the 12 above. */

@@ -67,7 +67,7 @@ struct span *span_get(struct zpool *pool, const struct size_class *c, bool *faul
 		return NULL;
 	/* A class uses the first npages only: what lies behind goes back. */
 	if (*faulted)
-		pages_give_back(pool, span, c->npages, SPAN_PAGES);
+		pages_give_back(pool, span, c->npages, pool->span_pages);
 	span->cls = (uint8_t)(c - pool->classes);
 	span->touched = 0;
 	span->used = true;
@@ -83,7 +83,7 @@ struct span *span_get(struct zpool *pool, const struct size_class *c, bool *faul
 void span_put(struct zpool *pool, struct span *span)
 {
 	/* From the reserve, pages beyond `touched` may be faulted in too. */
-	pages_give_back(pool, span, 0, pool->locked ? SPAN_PAGES : span->touched);
+	pages_give_back(pool, span, 0, pool->locked ? pool->span_pages : span->touched);
 	pthread_mutex_lock(&pool->span_lock);
 	span->used = false;
 	span->next = pool->free;
@@ -117,8 +117,8 @@ int zpool_refill(struct zpool *pool)
 		pthread_mutex_unlock(&pool->span_lock);
 		if (!span)
 			return 0;
-		if (populate(span_base(pool, span), SPAN_SIZE) == -1) {
-			span->touched = SPAN_PAGES;
+		if (populate(span_base(pool, span), (size_t)pool->span_pages * ZPAGE_SIZE) == -1) {
+			span->touched = pool->span_pages;
 			span_put(pool, span);
 			return -1;
 		}
@@ -132,7 +132,7 @@ int zpool_refill(struct zpool *pool)
 
 int zpool_set_reserve(struct zpool *pool, uint64_t bytes, void (*low)(void *opaque), void *opaque)
 {
-	uint64_t target = (bytes + SPAN_SIZE - 1) >> SPAN_SHIFT;
+	uint64_t target = (bytes + (UINT64_C(1) << pool->span_shift) - 1) >> pool->span_shift;
 
 	pthread_mutex_lock(&pool->span_lock);
 	pool->reserve_target = target;
@@ -142,7 +142,7 @@ int zpool_set_reserve(struct zpool *pool, uint64_t bytes, void (*low)(void *opaq
 		struct span *span = pop(&pool->reserved);
 
 		pool->nr_reserved--;
-		pages_give_back(pool, span, 0, SPAN_PAGES);
+		pages_give_back(pool, span, 0, pool->span_pages);
 		span->next = pool->free;
 		pool->free = span;
 	}
@@ -151,7 +151,7 @@ int zpool_set_reserve(struct zpool *pool, uint64_t bytes, void (*low)(void *opaq
 		return 0;
 	/* The descriptors, too, must not be touched for the first time later. */
 	if (populate(pool->spans, pool->nr_spans * sizeof(*pool->spans)) == -1 ||
-	    populate(pool->huge_hdr, pool->nr_spans * SPAN_PAGES * sizeof(uint64_t)) == -1)
+	    populate(pool->huge_hdr, pool->nr_spans * pool->span_pages * sizeof(uint64_t)) == -1)
 		return -1;
 	return zpool_refill(pool);
 }

@@ -27,19 +27,19 @@ static size_t spans_len(uint64_t nr_spans)
 	return nr_spans * sizeof(struct span);
 }
 
-static size_t huge_len(uint64_t nr_spans)
+static size_t huge_len(const struct zpool *pool, uint64_t nr_spans)
 {
-	return nr_spans * SPAN_PAGES * sizeof(uint64_t);
+	return nr_spans * pool->span_pages * sizeof(uint64_t);
 }
 
 static void unmap(struct zpool *pool)
 {
 	if (pool->base)
-		munmap(pool->base, pool->max_spans << SPAN_SHIFT);
+		munmap(pool->base, pool->max_spans << pool->span_shift);
 	if (pool->spans)
 		munmap(pool->spans, spans_len(pool->max_spans));
 	if (pool->huge_hdr)
-		munmap(pool->huge_hdr, huge_len(pool->max_spans));
+		munmap(pool->huge_hdr, huge_len(pool, pool->max_spans));
 	pool->base = NULL;
 	pool->spans = NULL;
 	pool->huge_hdr = NULL;
@@ -48,9 +48,9 @@ static void unmap(struct zpool *pool)
 static bool map(struct zpool *pool, uint64_t max_spans)
 {
 	pool->max_spans = max_spans;
-	pool->base = reserve(max_spans << SPAN_SHIFT);
+	pool->base = reserve(max_spans << pool->span_shift);
 	pool->spans = reserve(spans_len(max_spans));
-	pool->huge_hdr = reserve(huge_len(max_spans));
+	pool->huge_hdr = reserve(huge_len(pool, max_spans));
 	if (pool->base && pool->spans && pool->huge_hdr)
 		return true;
 	unmap(pool);
@@ -60,9 +60,9 @@ static bool map(struct zpool *pool, uint64_t max_spans)
 /* The first `nr_spans` become usable. */
 static bool use(struct zpool *pool, uint64_t nr_spans)
 {
-	if (mprotect(pool->base, nr_spans << SPAN_SHIFT, PROT_READ | PROT_WRITE) == -1 ||
+	if (mprotect(pool->base, nr_spans << pool->span_shift, PROT_READ | PROT_WRITE) == -1 ||
 		mprotect(pool->spans, spans_len(nr_spans), PROT_READ | PROT_WRITE) == -1 ||
-		mprotect(pool->huge_hdr, huge_len(nr_spans), PROT_READ | PROT_WRITE) == -1)
+		mprotect(pool->huge_hdr, huge_len(pool, nr_spans), PROT_READ | PROT_WRITE) == -1)
 		return false;
 	pool->nr_spans = nr_spans;
 	return true;
@@ -72,25 +72,39 @@ static bool use(struct zpool *pool, uint64_t nr_spans)
  * Twice the data, as a class may leave up to half of its spans' addresses
  * unused, and room for each class to begin.
  */
-static uint64_t spans_for(uint64_t bytes, uint64_t most)
+static uint64_t spans_for(const struct zpool *pool, uint64_t bytes, uint64_t most)
 {
 	if (bytes >= ZPOOL_MAX_RESERVE / 2)
 		return most;
-	bytes = (bytes * 2 >> SPAN_SHIFT) + 2 * NR_CLASSES;
+	bytes = (bytes * 2 >> pool->span_shift) + 2 * NR_CLASSES;
 	return bytes < most ? bytes : most;
 }
 
 static bool map_and_use(struct zpool *pool, uint64_t bytes)
 {
-	for (uint64_t max = ZPOOL_MAX_RESERVE >> SPAN_SHIFT; max >= 8; max /= 2) {
+	for (uint64_t max = ZPOOL_MAX_RESERVE >> pool->span_shift; max >= 8; max /= 2) {
 		if (!map(pool, max))
 			continue;
-		for (uint64_t nr = spans_for(bytes, max); nr >= 8; nr /= 2)
+		for (uint64_t nr = spans_for(pool, bytes, max); nr >= 8; nr /= 2)
 			if (use(pool, nr))
 				return true;
 		unmap(pool);
 	}
 	return false;
+}
+
+/*
+ * A locked pool's spans come from the reserve, resident as a whole: half a span is left unused in
+ * each of 256 classes. For a small pool that would be much, so its spans are smaller.
+ */
+static unsigned span_shift_for(const struct zpool_config *config)
+{
+	unsigned shift = SPAN_SHIFT_MAX;
+
+	while (config->locked && shift > SPAN_SHIFT_MIN &&
+		config->reserve < (uint64_t)NR_CLASSES * 64 << shift)
+		shift--;
+	return shift;
 }
 
 struct zpool *zpool_create(const struct zpool_config *config)
@@ -100,6 +114,8 @@ struct zpool *zpool_create(const struct zpool_config *config)
 	if (!pool)
 		return NULL;
 	memset(pool, 0, sizeof(*pool));
+	pool->span_shift = span_shift_for(config);
+	pool->span_pages = 1u << (pool->span_shift - ZPAGE_SHIFT);
 	if (!map_and_use(pool, config->reserve)) {
 		free(pool);
 		errno = ENOMEM;
@@ -112,13 +128,13 @@ struct zpool *zpool_create(const struct zpool_config *config)
 	pthread_mutex_init(&pool->span_lock, NULL);
 	pthread_mutex_init(&pool->compact_lock, NULL);
 	for (unsigned i = 0; i < NR_CLASSES; i++)
-		class_setup(&pool->classes[i], i);
+		class_setup(&pool->classes[i], i, pool->span_pages);
 	return pool;
 }
 
 int zpool_grow(struct zpool *pool, uint64_t bytes)
 {
-	uint64_t nr_spans = spans_for(bytes, pool->max_spans);
+	uint64_t nr_spans = spans_for(pool, bytes, pool->max_spans);
 	bool ok;
 
 	pthread_mutex_lock(&pool->span_lock);
@@ -137,7 +153,7 @@ bool zpool_reset(struct zpool *pool)
 		pool->free = NULL;
 		pool->fresh = 1;
 		madvise(pool->spans, spans_len(pool->nr_spans), MADV_DONTNEED);
-		madvise(pool->huge_hdr, huge_len(pool->nr_spans), MADV_DONTNEED);
+		madvise(pool->huge_hdr, huge_len(pool, pool->nr_spans), MADV_DONTNEED);
 	}
 	pthread_mutex_unlock(&pool->span_lock);
 	if (empty) {
@@ -251,7 +267,7 @@ void zpool_free(struct zpool *pool, zhandle_t handle)
 	bool empty;
 
 	pthread_mutex_lock(&c->lock);
-	cell_set_free(span, handle_cell(c, handle));
+	cell_set_free(span, handle_cell(pool, c, handle));
 	c->objects--;
 	c->bytes -= size;
 	empty = span->nr_free == c->ncells;
@@ -360,6 +376,6 @@ void zpool_get_stats(struct zpool *pool, struct zpool_stats *stats)
 	stats->pages_max = atomic_load_explicit(&pool->pages_max, memory_order_relaxed);
 	stats->pages_compacted = atomic_load_explicit(&pool->pages_compacted, memory_order_relaxed);
 	pthread_mutex_lock(&pool->span_lock);
-	stats->reserve_pages = pool->nr_reserved * SPAN_PAGES;
+	stats->reserve_pages = pool->nr_reserved * pool->span_pages;
 	pthread_mutex_unlock(&pool->span_lock);
 }

@@ -15,7 +15,7 @@
  *
  * Shape
  *	One large address range is reserved and cut into spans of 128 KiB of
- *	addresses. A span belongs to one size class; classes go in steps of 16
+ *	addresses (down to 32 KiB in small locked pools). A span belongs to one size class; classes go in steps of 16
  *	bytes. User space has contiguous addresses, so cells lie back to back
  *	across page borders and an object never needs a bounce copy. Pages are
  *	touched only as far as cells are used, so one lone object costs one or

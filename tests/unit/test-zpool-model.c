@@ -192,13 +192,12 @@ static void step(uint64_t i)
 	}
 }
 
-int main(int argc, char **argv)
+static void walk(uint64_t steps, bool locked)
 {
-	uint64_t steps = argc > 1 ? strtoull(argv[1], NULL, 0) : 3000000;
 	struct zpool_stats st;
 
-	rng_state = argc > 2 ? strtoull(argv[2], NULL, 0) : 0x9e3779b97f4a7c15;
-	pool = zpool_create(&(struct zpool_config){ .reserve = 128 << 20, .move = move });
+	pool = zpool_create(&(struct zpool_config){
+		.reserve = 128 << 20, .locked = locked, .move = move });
 	if (!pool)
 		DIE("zpool_create: %s", strerror(errno));
 	for (uint64_t i = 0; i < steps; i++) {
@@ -219,6 +218,15 @@ int main(int argc, char **argv)
 	if (st.pages || st.spans || st.objects)
 		DIE("not empty at the end");
 	zpool_destroy(pool);
-	printf("%lu steps, %lu moves\n", (unsigned long)steps, (unsigned long)moves);
+}
+
+int main(int argc, char **argv)
+{
+	uint64_t steps = argc > 1 ? strtoull(argv[1], NULL, 0) : 2000000;
+
+	rng_state = argc > 2 ? strtoull(argv[2], NULL, 0) : 0x9e3779b97f4a7c15;
+	walk(steps, false);
+	walk(steps, true); /* with the smaller spans of locked memory */
+	printf("twice %lu steps, %lu moves\n", (unsigned long)steps, (unsigned long)moves);
 	return moves ? 0 : 1;
 }
