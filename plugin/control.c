@@ -43,16 +43,16 @@ static bool listen_on(struct control *control, bool on)
 }
 
 /* A free place; for want of one, that of the client that has been silent longest. */
-static struct ctl_conn **conn_place(struct control *control)
+static struct ctl_conn **conn_place(struct control *control, bool reader)
 {
 	struct ctl_conn *conn, *oldest = NULL;
-	size_t i, at = 0;
+	size_t i, at = 0, last = reader ? CTL_READERS_MAX : CTL_CONNS_MAX;
 
-	for (i = 0; i < CTL_CONNS_MAX; i++) {
+	for (i = 0; i < last; i++) {
 		conn = control->conns[i];
 		if (!conn)
 			return &control->conns[i];
-		if (conn->out || conn->job || conn->in_len)
+		if (conn->out || conn->job || conn->in_len || (reader && !conn->reader))
 			continue;
 		if (!oldest || conn->since < oldest->since) {
 			oldest = conn;
@@ -75,10 +75,22 @@ static void conn_too_many(int fd)
 		return;
 }
 
+/* Who is neither this process's user nor root is here by the socket's group. */
+static bool only_reads(int fd)
+{
+	struct ucred peer;
+	socklen_t len = sizeof(peer);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) != 0)
+		return true;
+	return peer.uid != 0 && peer.uid != geteuid();
+}
+
 static void conn_add(struct control *control, int fd)
 {
 	struct epoll_event event = { .events = EPOLLIN };
-	struct ctl_conn **place = conn_place(control);
+	bool reader = only_reads(fd);
+	struct ctl_conn **place = conn_place(control, reader);
 	struct ctl_conn *conn;
 
 	if (!place) {
@@ -92,6 +104,7 @@ static void conn_add(struct control *control, int fd)
 		return;
 	}
 	conn->fd = fd;
+	conn->reader = reader;
 	conn->id = event.data.u64 = control->next_id++;
 	conn->since = ctl_now();
 	conn->events = event.events;
@@ -186,7 +199,7 @@ static void *control_main(void *opaque)
 	return NULL;
 }
 
-struct control *control_bind(const char *path, struct uz_error *e)
+struct control *control_bind(const char *path, const char *group, struct uz_error *e)
 {
 	struct control *control = calloc(1, sizeof(*control));
 
@@ -197,7 +210,7 @@ struct control *control_bind(const char *path, struct uz_error *e)
 	control->epoll = control->wake = -1;
 	control->next_id = ID_CONN;
 	control->stuck_ms = CTL_STUCK_MS;
-	if (ctl_file_bind(&control->file, path, e) != 0) {
+	if (ctl_file_bind(&control->file, path, group, e) != 0) {
 		free(control);
 		return NULL;
 	}
@@ -209,12 +222,17 @@ void control_set_stuck_ms(struct control *control, unsigned ms)
 	control->stuck_ms = ms;
 }
 
-int control_start(struct control *control, const struct disk_set *set, struct uz_error *e)
+void control_set_fixed(struct control *control)
+{
+	control->fixed = true;
+}
+
+int control_start(struct control *control, struct registry *registry, struct uz_error *e)
 {
 	struct epoll_event event = { .events = EPOLLIN, .data.u64 = ID_WAKE };
 	int err;
 
-	control->set = set;
+	control->registry = registry;
 	control->epoll = epoll_create1(EPOLL_CLOEXEC);
 	control->wake = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	if (control->epoll < 0 || control->wake < 0 ||

@@ -9,26 +9,25 @@
 #ifndef UZRAM_CONTROL_H
 #define UZRAM_CONTROL_H
 
-#include "disk.h"
+#include "registry.h"
 
 struct control;
 
-/* The disks that a process serves, in the order given. */
-struct disk_set {
-	struct disk **disks;
-	size_t nr;
-};
-
 /*
- * Binds `path`, mode 0600. A socket left by a dead server is replaced, that of
- * a live one refused (EADDRINUSE), as is any other file there (EEXIST). To be
- * called before the process forks into the background; the socket's file goes
- * if the process exits before control_start(). NULL with *e filled.
+ * Binds `path`, mode 0600; with `group` (NULL: none) the socket is that group's, mode
+ * 0660: whoever connects and is neither the server's user nor root may only look. A
+ * socket left by a dead server is replaced, that of a live one refused (EADDRINUSE), as
+ * is any other file there (EEXIST). To be called before the process forks into the
+ * background; the socket's file goes if the process exits before control_start(). NULL
+ * with *e filled.
  */
-struct control *control_bind(const char *path, struct uz_error *e);
+struct control *control_bind(const char *path, const char *group, struct uz_error *e);
+
+/* Before control_start(): all memory is taken at the start, for swap; no disk can be added. */
+void control_set_fixed(struct control *control);
 
 /* Starts serving, after the last fork. */
-int control_start(struct control *control, const struct disk_set *set, struct uz_error *e);
+int control_start(struct control *control, struct registry *registry, struct uz_error *e);
 
 /* Stops the threads, closes connections, removes the socket. NULL is fine. */
 void control_stop(struct control *control);

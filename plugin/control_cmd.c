@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The control socket's commands: a table, the parser that serves it, and what
- * each command does. */
+/* The control socket's commands: the table, and the parser that serves it. */
 #ifdef HAVE_CONFIG_H
 #include <config.h>
 #endif
 
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -14,179 +12,87 @@
 
 static json_t *run_list(const struct ctl_call *call)
 {
-	return list_document(call->set);
+	return list_document(call->registry);
 }
 
 static json_t *run_stat(const struct ctl_call *call)
 {
-	return stat_document(call->set, call->disk);
-}
-
-static bool go_on(void *opaque, unsigned done, unsigned total)
-{
-	const atomic_bool *stop = opaque;
-
-	return !atomic_load(stop);
-}
-
-static json_t *run_compact(const struct ctl_call *call)
-{
-	uint64_t pages = disk_compact(call->disk, go_on, (void *)call->stop);
-
-	if (atomic_load(call->stop))
-		return ctl_error(ESHUTDOWN, "the server is shutting down");
-	return json_pack(
-		"{s:s, s:I}", "name", disk_name(call->disk), "pages_compacted", (json_int_t)pages);
+	return stat_document(call->registry, call->disk);
 }
 
 static const struct ctl_command commands[] = {
-	{ "list", "", CTL_NO_DISK, 0, 0, NULL, run_list },
-	{ "stat", " [DISK]", CTL_ALL_DISKS, 0, 0, NULL, run_stat },
-	{ "compact", " [DISK]", CTL_ONE_DISK, 0, 0, "compaction", run_compact },
+	{ "list", "", .reader = true, .run = run_list },
+	{ "stat", " [DISK]", CTL_ALL_DISKS, .reader = true, .run = run_stat },
+	{ "compact", " [DISK]", CTL_ONE_DISK, .job = true, .keeps = "compaction",
+		.run = ctl_run_compact },
+	{ "verify", " [DISK]", CTL_ONE_DISK, .job = true, .keeps = "verify",
+		.run = ctl_run_verify },
+	{ "drop-stats", " [DISK]", CTL_ONE_DISK, .run = ctl_run_drop_stats },
+	{ "set", " [DISK] KEY=VALUE...", CTL_ONE_DISK, 1, CTL_WORDS_MAX, .pairs = true,
+		.job = true, .run = ctl_run_set },
+	{ "reset", " [DISK]", CTL_ONE_DISK, .job = true, .keeps = "reset",
+		.prepare = ctl_prepare_reset, .run = ctl_run_reset },
+	{ "resize", " [DISK] SIZE [--force]", CTL_ONE_DISK, 1, 1, .max_opts = 1, .job = true,
+		.keeps = "resize", .prepare = ctl_prepare_resize, .run = ctl_run_resize },
+	{ "add", " NAME size=SIZE [KEY=VALUE...]", CTL_NO_DISK, 1, CTL_WORDS_MAX, .job = true,
+		.run = ctl_run_add },
+	{ "remove", " NAME", CTL_NO_DISK, 1, 1, .job = true, .run = ctl_run_remove },
+	{ "blocks", " [DISK] [--from N] [--to M]", CTL_ONE_DISK, .max_opts = 4, .reader = true,
+		.job = true, .run = ctl_run_blocks },
+	{ "metrics", "", .reader = true, .run = ctl_run_metrics },
 	{ .name = "idle" },
 	{ .name = "writeback" },
 	{ .name = "recompress" },
-	{ .name = "verify" },
-	{ .name = "drop-stats" },
-	{ .name = "set" },
-	{ .name = "reset" },
-	{ .name = "resize" },
-	{ .name = "add" },
-	{ .name = "remove" },
-	{ .name = "blocks" },
 	{ .name = "train" },
 	{ .name = "accel" },
-	{ .name = "metrics" },
-	{ .name = "watch" },
 };
 
-/* What the protocol calls an errno. */
-static const char *errno_name(int code)
+struct disk *ctl_next_disk(struct registry *registry, struct disk *after)
 {
-	static const struct {
-		int code;
-		const char *name;
-	} names[] = {
-		{ E2BIG, "E2BIG" },
-		{ EACCES, "EACCES" },
-		{ EAGAIN, "EAGAIN" },
-		{ EBUSY, "EBUSY" },
-		{ EEXIST, "EEXIST" },
-		{ EINVAL, "EINVAL" },
-		{ ENODEV, "ENODEV" },
-		{ ENOENT, "ENOENT" },
-		{ ENOMEM, "ENOMEM" },
-		{ ENOSPC, "ENOSPC" },
-		{ ENOTSUP, "ENOTSUP" },
-		{ EPERM, "EPERM" },
-		{ ERANGE, "ERANGE" },
-		{ ESHUTDOWN, "ESHUTDOWN" },
-		{ ETIMEDOUT, "ETIMEDOUT" },
-	};
-	size_t i;
+	struct disk *next = registry_next(registry, after);
 
-	for (i = 0; i < ARRAY_SIZE(names); i++)
-		if (names[i].code == code)
-			return names[i].name;
-	return "EIO";
+	if (after)
+		registry_put(registry, after);
+	return next;
 }
 
-json_t *ctl_error(int code, const char *fmt, ...)
+/* "a, b, c" of the disks; "" without memory. */
+static char *disk_names(struct registry *registry)
 {
-	CLEANUP_FREE char *text = NULL;
-	va_list ap;
-	int len;
+	const char *comma = "";
+	char *names = NULL;
+	struct disk *disk;
+	size_t len = 0;
+	FILE *f = open_memstream(&names, &len);
 
-	va_start(ap, fmt);
-	len = vasprintf(&text, fmt, ap);
-	va_end(ap);
-	if (len < 0) {
-		text = NULL;
-		return NULL;
+	if (!f)
+		return strdup("");
+	for (disk = ctl_next_disk(registry, NULL); disk; disk = ctl_next_disk(registry, disk)) {
+		fprintf(f, "%s%s", comma, disk_name(disk));
+		comma = ", ";
 	}
-	return json_pack("{s:b, s:s, s:s}", "ok", 0, "errno", errno_name(code), "error", text);
+	fclose(f);
+	return names;
 }
 
-char *ctl_text(json_t *answer)
+/* The same of the commands there are; `readers`: of those for everybody. */
+char *ctl_command_names(bool readers)
 {
-	CLEANUP_FREE char *text = NULL;
-	json_t *whole;
-	char *line;
-
-	if (!answer)
-		return strdup("{\"ok\":false,\"errno\":\"ENOMEM\",\"error\":\"no memory\"}\n");
-	if (json_object_get(answer, "ok")) {
-		whole = answer;
-	} else {
-		/* "ok" stands first: for those who read by eye. */
-		whole = json_pack("{s:b}", "ok", 1);
-		if (whole && json_object_update(whole, answer) != 0) {
-			json_decref(whole);
-			whole = NULL;
-		}
-		json_decref(answer);
-	}
-	text = whole ? json_dumps(whole, JSON_COMPACT) : NULL;
-	json_decref(whole);
-	if (!text || asprintf(&line, "%s\n", text) < 0)
-		return NULL;
-	return line;
-}
-
-bool ctl_has_control(const char *bytes, size_t len)
-{
-	unsigned char c;
-	size_t i;
-
-	for (i = 0; i < len; i++) {
-		c = bytes[i];
-		if ((c < ' ' && c != '\t' && c != '\r') || c == 0x7f)
-			return true;
-	}
-	return false;
-}
-
-/* Valid UTF-8 too: every word may come back in a message. */
-bool ctl_is_text(const char *bytes, size_t len)
-{
-	json_t *string;
-
-	if (ctl_has_control(bytes, len) || memchr(bytes, '\r', len))
-		return false;
-	string = json_stringn(bytes, len);
-	json_decref(string);
-	return string != NULL;
-}
-
-/* "a, b, c" of the commands there are, or of the disks; "" without memory. */
-static char *names_of(const struct disk_set *set)
-{
+	const char *comma = "";
 	char *names = NULL;
 	size_t len = 0, i;
 	FILE *f = open_memstream(&names, &len);
 
 	if (!f)
 		return strdup("");
-	if (set) {
-		for (i = 0; i < set->nr; i++)
-			fprintf(f, "%s%s", i ? ", " : "", disk_name(set->disks[i]));
-	} else {
-		for (i = 0; i < ARRAY_SIZE(commands); i++)
-			if (commands[i].run)
-				fprintf(f, "%s%s", i ? ", " : "", commands[i].name);
+	for (i = 0; i < ARRAY_SIZE(commands); i++) {
+		if (!commands[i].run || (readers && !commands[i].reader))
+			continue;
+		fprintf(f, "%s%s", comma, commands[i].name);
+		comma = ", ";
 	}
 	fclose(f);
 	return names;
-}
-
-static struct disk *find_disk(const struct disk_set *set, const char *name)
-{
-	size_t i;
-
-	for (i = 0; i < set->nr; i++)
-		if (strcmp(disk_name(set->disks[i]), name) == 0)
-			return set->disks[i];
-	return NULL;
 }
 
 /* These fill *error, which stays NULL for want of memory, and return false. */
@@ -205,46 +111,61 @@ static bool find_command(struct ctl_request *request, const char *name, json_t *
 		*error = ctl_error(ENOTSUP, "\"%s\" is not supported by this version", name);
 		return false;
 	}
-	names = names_of(NULL);
+	names = ctl_command_names(false);
 	*error = ctl_error(EINVAL, "unknown command \"%s\"; commands: %s", name, names);
+	return false;
+}
+
+/* For a command whose disk was left out. */
+static bool only_disk(struct ctl_request *request, json_t **error)
+{
+	struct ctl_call *call = &request->call;
+	CLEANUP_FREE char *names = NULL;
+	struct disk *disk = registry_next(call->registry, NULL), *second = NULL;
+
+	if (disk)
+		second = registry_next(call->registry, disk);
+	if (disk && !second) {
+		call->disk = disk;
+		return true;
+	}
+	if (second)
+		registry_put(call->registry, second);
+	if (disk)
+		registry_put(call->registry, disk);
+	names = disk_names(call->registry);
+	*error = ctl_error(EINVAL, "\"%s\" needs the name of a disk; disks: %s",
+		request->command->name, names);
 	return false;
 }
 
 /*
  * The first argument is a disk if one has that name. Else the disk was left out;
- * or it was not, as there is one argument too many: then no disk has that name.
+ * or it was not, as there is one argument too many, or one of another form: then no
+ * disk has that name.
  */
 static bool take_disk(struct ctl_request *request, json_t **error)
 {
 	const struct ctl_command *command = request->command;
 	struct ctl_call *call = &request->call;
-	const struct disk_set *set = call->set;
 	CLEANUP_FREE char *names = NULL;
 
 	if (command->takes == CTL_NO_DISK)
 		return true;
 	if (call->nr_args)
-		call->disk = find_disk(set, call->args[0]);
+		call->disk = registry_get(call->registry, call->args[0]);
 	if (call->disk) {
 		call->args++;
 		call->nr_args--;
 		return true;
 	}
-	if (call->nr_args == command->max_args + 1) {
-		names = names_of(set);
+	if (call->nr_args == command->max_args + 1 ||
+		(command->pairs && call->nr_args && !strchr(call->args[0], '='))) {
+		names = disk_names(call->registry);
 		*error = ctl_error(ENOENT, "no disk named \"%s\"; disks: %s", call->args[0], names);
 		return false;
 	}
-	if (command->takes == CTL_ALL_DISKS)
-		return true;
-	if (set->nr != 1) {
-		names = names_of(set);
-		*error = ctl_error(
-			EINVAL, "\"%s\" needs the name of a disk; disks: %s", command->name, names);
-		return false;
-	}
-	call->disk = set->disks[0];
-	return true;
+	return command->takes == CTL_ALL_DISKS || only_disk(request, error);
 }
 
 static bool split(struct ctl_request *request, unsigned *nr, json_t **error)
@@ -262,45 +183,80 @@ static bool split(struct ctl_request *request, unsigned *nr, json_t **error)
 		}
 		request->words[(*nr)++] = word;
 	}
+	if (*nr && strcmp(request->words[*nr - 1], "--progress") == 0) {
+		--*nr;
+		request->progress = true;
+	}
 	return true;
+}
+
+/* Options stand behind the arguments. */
+static void take_words(struct ctl_request *request, unsigned nr)
+{
+	struct ctl_call *call = &request->call;
+
+	call->args = request->words + 1;
+	while (call->nr_args + 1 < nr && strncmp(call->args[call->nr_args], "--", 2) != 0)
+		call->nr_args++;
+	call->opts = call->args + call->nr_args;
+	call->nr_opts = nr ? nr - 1 - call->nr_args : 0;
 }
 
 static bool parse(struct ctl_request *request, json_t **error)
 {
 	struct ctl_call *call = &request->call;
+	const struct ctl_command *command;
+	const char *wrong = NULL;
 	unsigned nr;
 
 	/* No words: as uzramctl without a command. */
 	if (!split(request, &nr, error) ||
 		!find_command(request, nr ? request->words[0] : "list", error))
 		return false;
-	call->args = request->words + 1;
-	call->nr_args = nr ? nr - 1 : 0;
+	command = request->command;
+	take_words(request, nr);
 	if (!take_disk(request, error))
 		return false;
-	if (call->nr_args >= request->command->min_args &&
-		call->nr_args <= request->command->max_args)
+	if (call->nr_args < command->min_args)
+		wrong = "too few arguments";
+	else if (call->nr_args > command->max_args)
+		wrong = "too many arguments";
+	else if (call->nr_opts > command->max_opts)
+		wrong = command->max_opts ? "too many options" : "it takes no options";
+	if (!wrong)
 		return true;
-	*error = ctl_error(EINVAL, "too %s arguments; usage: %s%s",
-		call->nr_args < request->command->min_args ? "few" : "many", request->command->name,
-		request->command->usage);
+	*error = ctl_error(EINVAL, "%s; usage: %s%s", wrong, command->name, command->usage);
 	return false;
 }
 
-struct ctl_request *ctl_parse(
-	const struct disk_set *set, const char *line, size_t len, json_t **error)
+struct ctl_request *ctl_parse(struct control *control, const char *line, size_t len, json_t **error)
 {
 	struct ctl_request *request = malloc(sizeof(*request));
 
 	*error = NULL;
 	if (!request)
 		return NULL;
-	request->call = (struct ctl_call){ .set = set };
+	request->command = NULL;
+	request->progress = false;
+	request->call = (struct ctl_call){ .registry = control->registry, .control = control };
 	memcpy(request->line, line, len);
 	request->line[len] = '\0';
 	if (!parse(request, error)) {
-		free(request);
+		ctl_request_free(request);
 		return NULL;
 	}
 	return request;
+}
+
+void ctl_request_free(struct ctl_request *request)
+{
+	struct ctl_call *call = &request->call;
+
+	if (call->kept)
+		registry_release(call->registry, call->disk);
+	if (call->alone)
+		registry_share(call->registry, call->disk);
+	if (call->disk)
+		registry_put(call->registry, call->disk);
+	free(request);
 }

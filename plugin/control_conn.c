@@ -65,24 +65,50 @@ static void conn_flush(struct control *control, struct ctl_conn *conn)
 
 void ctl_conn_answer(struct control *control, struct ctl_conn *conn, json_t *answer)
 {
-	conn->out = ctl_text(answer);
-	if (!conn->out) {
+	CLEANUP_FREE char *text = ctl_text(answer);
+	size_t len = text ? strlen(text) : 0;
+	char *out = text ? realloc(conn->out, conn->out_len + len) : NULL;
+
+	if (!out) {
 		conn->dead = true;
 		return;
 	}
-	conn->out_len = strlen(conn->out);
-	conn->out_pos = 0;
-	control->pending += conn->out_len;
+	/* A line of progress may be half sent. */
+	memcpy(out + conn->out_len, text, len);
+	conn->out = out;
+	conn->out_len += len;
+	control->pending += len;
 	conn->since = ctl_now();
 	conn_flush(control, conn);
 	if (control->pending > CTL_PENDING_MAX)
 		conn->dead = true;
 }
 
+void ctl_conn_tell(struct control *control, struct ctl_conn *conn, const char *line)
+{
+	if (conn->out)
+		return;
+	conn->out = strdup(line);
+	if (!conn->out)
+		return;
+	conn->out_len = strlen(line);
+	control->pending += conn->out_len;
+	conn->since = ctl_now();
+	conn_flush(control, conn);
+}
+
 void ctl_conn_refuse(struct control *control, struct ctl_conn *conn, json_t *answer)
 {
 	conn->closing = true;
 	ctl_conn_answer(control, conn, answer);
+}
+
+static json_t *not_allowed(const struct ctl_command *command)
+{
+	CLEANUP_FREE char *names = ctl_command_names(true);
+
+	return ctl_error(EPERM, "\"%s\" is for the server's user and root; others may use: %s",
+		command->name, names ?: "");
 }
 
 static void conn_request(struct control *control, struct ctl_conn *conn, size_t len)
@@ -96,14 +122,17 @@ static void conn_request(struct control *control, struct ctl_conn *conn, size_t 
 		ctl_conn_refuse(control, conn, ctl_error(EINVAL, NOT_TEXT));
 		return;
 	}
-	request = ctl_parse(control->set, conn->in, len, &answer);
-	if (request && request->command->slow) {
+	request = ctl_parse(control, conn->in, len, &answer);
+	if (request && conn->reader && !request->command->reader) {
+		answer = not_allowed(request->command);
+	} else if (request && request->command->job) {
 		ctl_job_start(control, conn, request);
 		return;
+	} else if (request) {
+		answer = request->command->run(&request->call);
 	}
 	if (request)
-		answer = request->command->run(&request->call);
-	free(request);
+		ctl_request_free(request);
 	ctl_conn_answer(control, conn, answer);
 }
 

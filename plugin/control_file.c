@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
@@ -183,6 +184,30 @@ static int bind_private(
 	return 0;
 }
 
+/* The socket is that group's, too. By a descriptor: nobody can put another file in its place. */
+static int give_to_group(struct ctl_file *file, const char *group, struct uz_error *e)
+{
+	struct group buf, *found = NULL;
+	CLEANUP_CLOSE int fd = -1;
+	char names[16384], self[32];
+	struct stat st;
+	int err;
+
+	err = getgrnam_r(group, &buf, names, sizeof(names), &found);
+	if (!found)
+		return uz_fail(e, err ? err : EINVAL, "control-group=%s: %s", group,
+			err ? strerror(err) : "there is no group of that name");
+	fd = open(file->path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0 || fstat(fd, &st) != 0 || st.st_dev != file->dev || st.st_ino != file->ino)
+		return uz_fail(e, EIO, "control-group=%s: the new socket has gone", group);
+	snprintf(self, sizeof(self), "/proc/self/fd/%d", fd);
+	if (fchownat(fd, "", (uid_t)-1, found->gr_gid, AT_EMPTY_PATH) != 0 ||
+		chmod(self, 0660) != 0)
+		return uz_fail(e, errno, "control-group=%s: cannot give the socket to the group: %s",
+			group, strerror(errno));
+	return 0;
+}
+
 static int absolute(struct ctl_file *file, const char *path, struct uz_error *e)
 {
 	CLEANUP_FREE char *cwd = NULL;
@@ -200,7 +225,7 @@ static int absolute(struct ctl_file *file, const char *path, struct uz_error *e)
 	return file->path ? 0 : uz_fail(e, ENOMEM, "control=%s: no memory", path);
 }
 
-int ctl_file_bind(struct ctl_file *file, const char *path, struct uz_error *e)
+int ctl_file_bind(struct ctl_file *file, const char *path, const char *group, struct uz_error *e)
 {
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
 	CLEANUP_CLOSE int dir = -1;
@@ -217,7 +242,8 @@ int ctl_file_bind(struct ctl_file *file, const char *path, struct uz_error *e)
 		return -1;
 	dir = lock_directory(file->path, e);
 	if (dir < 0 || clear_place(&addr, path, e) != 0 ||
-		bind_private(file, &addr, path, e) != 0) {
+		bind_private(file, &addr, path, e) != 0 ||
+		(group && give_to_group(file, group, e) != 0)) {
 		ctl_file_close(file);
 		return -1;
 	}

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Slow commands: each on a thread of its own, one per disk. The loop is told by
- * its eventfd and hands the answer over.
+ * Slow commands: each on a thread of its own. What may run beside what on one disk is the
+ * registry's to say. The loop is told by its eventfd and hands the answer over.
  */
 #ifdef HAVE_CONFIG_H
 #include <config.h>
@@ -9,11 +9,13 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "control_priv.h"
 
 #define STACK_SIZE (256u << 10) /* small: the process may lock its memory */
+#define TELL_MS	   100		/* between two lines of progress */
 
 static void *job_main(void *opaque)
 {
@@ -44,44 +46,71 @@ int ctl_thread_start(pthread_t *thread, void *(*run)(void *), void *opaque)
 	return err;
 }
 
-static struct ctl_job *job_on(struct control *control, const struct disk *disk)
+bool ctl_job_progress(void *opaque, unsigned done, unsigned total)
 {
-	size_t i;
+	const struct ctl_call *call = opaque;
+	struct ctl_job *job = call->job;
+	uint64_t now;
 
-	for (i = 0; i < CTL_JOBS_MAX; i++)
-		if (control->jobs[i] && control->jobs[i]->request->call.disk == disk)
-			return control->jobs[i];
+	if (atomic_load(call->stop))
+		return false;
+	if (!job->request->progress || !total)
+		return true;
+	now = ctl_now();
+	if (now - job->woken < TELL_MS)
+		return true;
+	job->woken = now;
+	atomic_store(&job->permille, (unsigned)((uint64_t)done * 1000 / total));
+	ctl_wake(call->control);
+	return true;
+}
+
+static struct ctl_job **job_place(struct control *control, bool reader)
+{
+	size_t i, last = reader ? CTL_READS_MAX : CTL_JOBS_MAX;
+
+	for (i = 0; i < last; i++)
+		if (!control->jobs[i])
+			return &control->jobs[i];
 	return NULL;
 }
 
-static struct ctl_job **job_place(struct control *control)
+/* Has the disk as the command needs it. The request's end lets go. NULL; or why not. */
+static json_t *job_hold(struct ctl_request *request)
 {
-	size_t i;
+	const struct ctl_command *command = request->command;
+	struct ctl_call *call = &request->call;
+	json_t *error;
+	struct uz_error e;
 
-	for (i = 0; i < CTL_JOBS_MAX; i++)
-		if (!control->jobs[i])
-			return &control->jobs[i];
+	error = command->prepare ? command->prepare(call) : NULL;
+	if (error || !command->keeps || call->alone)
+		return error;
+	if (registry_keep(call->registry, call->disk, command->keeps, &e) != 0)
+		return ctl_refusal(&e);
+	call->kept = true;
 	return NULL;
 }
 
 /* NULL; or why not. */
 static json_t *job_try(struct control *control, struct ctl_conn *conn, struct ctl_request *request)
 {
-	struct disk *disk = request->call.disk;
-	struct ctl_job *busy = job_on(control, disk);
-	struct ctl_job **place = job_place(control);
+	struct ctl_job **place = job_place(control, conn->reader);
 	struct ctl_job *job;
+	json_t *error;
 	int err;
 
-	if (busy)
-		return ctl_error(EBUSY, "%s of %s is running", busy->request->command->slow,
-			disk_name(disk));
 	if (!place)
-		return ctl_error(EBUSY, "%d slow commands are running", CTL_JOBS_MAX);
+		return ctl_error(EBUSY, "%d slow commands are running",
+			conn->reader ? CTL_READS_MAX : CTL_JOBS_MAX);
+	error = job_hold(request);
+	if (error)
+		return error;
 	job = calloc(1, sizeof(*job));
 	if (!job)
 		return ctl_error(ENOMEM, "no memory");
 	request->call.stop = &control->stop;
+	request->call.job = job;
 	job->control = control;
 	job->request = request;
 	job->conn = conn->id;
@@ -101,7 +130,7 @@ void ctl_job_start(struct control *control, struct ctl_conn *conn, struct ctl_re
 
 	if (conn->job)
 		return;
-	free(request);
+	ctl_request_free(request);
 	ctl_conn_answer(control, conn, error);
 }
 
@@ -112,6 +141,8 @@ void ctl_job_end(struct control *control, struct ctl_job **place)
 
 	pthread_join(job->thread, NULL);
 	*place = NULL;
+	/* Before the answer: who hears it finds the disk free. */
+	ctl_request_free(job->request);
 	if (conn) {
 		conn->job = false;
 		ctl_conn_answer(control, conn, job->answer);
@@ -120,8 +151,21 @@ void ctl_job_end(struct control *control, struct ctl_job **place)
 	} else {
 		json_decref(job->answer);
 	}
-	free(job->request);
 	free(job);
+}
+
+static void job_tell(struct control *control, struct ctl_job *job)
+{
+	struct ctl_conn *conn = ctl_conn_find(control, job->conn);
+	unsigned permille = atomic_load(&job->permille);
+	char line[64];
+
+	if (!conn || permille == job->told)
+		return;
+	job->told = permille;
+	snprintf(line, sizeof(line), "{\"done\":%u,\"total\":1000}\n", permille);
+	ctl_conn_tell(control, conn, line);
+	ctl_conn_settle(control, conn);
 }
 
 void ctl_jobs_reap(struct control *control)
@@ -131,7 +175,12 @@ void ctl_jobs_reap(struct control *control)
 
 	if (read(control->wake, &count, sizeof(count)) < 0)
 		return;
-	for (i = 0; i < CTL_JOBS_MAX; i++)
-		if (control->jobs[i] && atomic_load(&control->jobs[i]->done))
+	for (i = 0; i < CTL_JOBS_MAX; i++) {
+		if (!control->jobs[i])
+			continue;
+		if (atomic_load(&control->jobs[i]->done))
 			ctl_job_end(control, &control->jobs[i]);
+		else
+			job_tell(control, control->jobs[i]);
+	}
 }

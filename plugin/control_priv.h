@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Inside the control socket: its file (control_file.c), the loop (control.c), a
- * connection (control_conn.c), slow commands (control_job.c), what the commands
- * are (control_cmd.c), the documents (stat_json.c). A command is a row of the table in
- * control_cmd.c and a function from a struct ctl_call to a document.
+ * connection (control_conn.c), slow commands (control_job.c), the commands' table and
+ * parser (control_cmd.c), what changes disks (control_admin.c), the documents (stat_json.c,
+ * control_blocks.c, control_metrics.c), answers as text (control_answer.c). A command is a
+ * row of the table and a function from a struct ctl_call to a document.
  */
 #ifndef UZRAM_CONTROL_PRIV_H
 #define UZRAM_CONTROL_PRIV_H
@@ -16,7 +17,9 @@
 #define CTL_LINE_MAX	4096 /* bytes of a request, without its newline */
 #define CTL_WORDS_MAX	256
 #define CTL_CONNS_MAX	64
+#define CTL_READERS_MAX 48 /* of them, those who may only look: the owner always gets in */
 #define CTL_JOBS_MAX	16
+#define CTL_READS_MAX	8 /* of them, for those who may only look */
 #define CTL_PENDING_MAX (16u << 20) /* bytes of answers not yet read, all clients together */
 #define CTL_STUCK_MS	10000	    /* how long a line may stay half sent, an answer unread */
 
@@ -30,18 +33,25 @@ struct ctl_file {
 	struct ctl_file *next; /* not yet serving: see ctl_file_keep() */
 };
 
-int ctl_file_bind(struct ctl_file *file, const char *path, struct uz_error *e);
+/* `group` NULL: none. */
+int ctl_file_bind(struct ctl_file *file, const char *path, const char *group, struct uz_error *e);
 /* From now on the process's exit does not remove it; ctl_file_close() does. */
 void ctl_file_keep(struct ctl_file *file);
 void ctl_file_close(struct ctl_file *file);
 
 /* What a command is given. */
 struct ctl_call {
-	const struct disk_set *set;
-	struct disk *disk; /* NULL: all, or the command takes none */
+	struct registry *registry;
+	struct control *control;
+	struct disk *disk; /* held; NULL: all, or the command takes none */
+	bool alone, kept;  /* how else it is held */
 	const char *const *args;
 	unsigned nr_args;
+	const char *const *opts; /* "--force", or "--from" and its value */
+	unsigned nr_opts;
+	uint64_t size;		 /* from prepare to run */
 	const atomic_bool *stop; /* a slow command ends soon after it turns true */
+	struct ctl_job *job;
 };
 
 enum ctl_takes {
@@ -55,8 +65,13 @@ struct ctl_command {
 	const char *usage; /* what follows the name */
 	enum ctl_takes takes;
 	unsigned min_args, max_args; /* besides the disk */
-	const char *slow;	     /* runs on a thread of its own, one of these per disk; what to
-				      * call it: "compaction". NULL: done at once, in the loop */
+	unsigned max_opts;	     /* words of options, behind the arguments */
+	bool pairs;		     /* the arguments are KEY=VALUE */
+	bool reader;		     /* who may only look may use it */
+	bool job;		     /* runs on a thread of its own; else at once, in the loop */
+	const char *keeps; /* one of these per disk at a time; what to call it: "compaction" */
+	/* In the loop, before a job: NULL, or why not. */
+	json_t *(*prepare)(struct ctl_call *call);
 	json_t *(*run)(const struct ctl_call *call); /* NULL: a later version's */
 };
 
@@ -64,6 +79,7 @@ struct ctl_command {
 struct ctl_request {
 	const struct ctl_command *command;
 	struct ctl_call call;
+	bool progress; /* is asked for */
 	const char *words[CTL_WORDS_MAX];
 	char line[CTL_LINE_MAX + 1];
 };
@@ -73,6 +89,7 @@ struct ctl_request {
  * succeeds has no "ok" until ctl_text().
  */
 json_t *ctl_error(int code, const char *fmt, ...) __printf_(2, 3);
+json_t *ctl_refusal(const struct uz_error *e);
 /* The answer as one line, newline included; takes `answer`, NULL too. NULL: no memory. */
 char *ctl_text(json_t *answer);
 
@@ -80,15 +97,37 @@ char *ctl_text(json_t *answer);
 bool ctl_has_control(const char *bytes, size_t len);
 /* Is it text, all of it? */
 bool ctl_is_text(const char *bytes, size_t len);
-/* To be freed; or NULL and *error, the answer, which may be NULL. */
-struct ctl_request *ctl_parse(
-	const struct disk_set *set, const char *line, size_t len, json_t **error);
+/* NULL and *error, the answer, which may be NULL; else for ctl_request_free(). */
+struct ctl_request *ctl_parse(struct control *control, const char *line, size_t len,
+	json_t **error);
+/* Lets go of its disk, too. NULL is not fine. */
+void ctl_request_free(struct ctl_request *request);
+
+/* "a, b": of all commands, or of those for who may only look. To be freed; NULL: no memory. */
+char *ctl_command_names(bool readers);
+/* As registry_next(), and lets go of `after`. */
+struct disk *ctl_next_disk(struct registry *registry, struct disk *after);
+
+/* Commands. */
+json_t *ctl_run_compact(const struct ctl_call *call);
+json_t *ctl_run_verify(const struct ctl_call *call);
+json_t *ctl_run_drop_stats(const struct ctl_call *call);
+json_t *ctl_run_set(const struct ctl_call *call);
+json_t *ctl_prepare_reset(struct ctl_call *call);
+json_t *ctl_run_reset(const struct ctl_call *call);
+json_t *ctl_prepare_resize(struct ctl_call *call);
+json_t *ctl_run_resize(const struct ctl_call *call);
+json_t *ctl_run_add(const struct ctl_call *call);
+json_t *ctl_run_remove(const struct ctl_call *call);
+json_t *ctl_run_blocks(const struct ctl_call *call);
+json_t *ctl_run_metrics(const struct ctl_call *call);
 
 struct ctl_conn {
 	int fd;
 	uint64_t id;	/* never used again: an answer finds who asked, or nobody */
 	uint64_t since; /* ms; what it does now, it does since */
 	uint32_t events;
+	bool reader; /* may only look */
 	bool job, eof, closing, dead;
 	char *out; /* an answer, unsent from out_pos on */
 	size_t out_len, out_pos;
@@ -103,11 +142,15 @@ struct ctl_job {
 	pthread_t thread;
 	json_t *answer;
 	atomic_bool done;
+	atomic_uint permille; /* how far it is */
+	unsigned told;	      /* the same, as the client knows it */
+	uint64_t woken;	      /* ms; the loop, to tell */
 };
 
 struct control {
 	struct ctl_file file;
-	const struct disk_set *set;
+	struct registry *registry;
+	bool fixed; /* no disk can be added */
 	int epoll, wake;
 	pthread_t thread;
 	bool running;
@@ -125,8 +168,10 @@ void ctl_wake(struct control *control);
 
 struct ctl_conn *ctl_conn_find(struct control *control, uint64_t id);
 void ctl_conn_drop(struct control *control, struct ctl_conn *conn);
-/* Takes `answer`, which may be NULL. */
+/* Takes `answer`, which may be NULL. It follows what is still to be sent. */
 void ctl_conn_answer(struct control *control, struct ctl_conn *conn, json_t *answer);
+/* A line that may be left out, and is if there is one to be sent still. */
+void ctl_conn_tell(struct control *control, struct ctl_conn *conn, const char *line);
 /* An answer after which nothing that this client sends can be trusted. */
 void ctl_conn_refuse(struct control *control, struct ctl_conn *conn, json_t *answer);
 /* Works off the lines that are there, as far as the answers go. */
@@ -141,12 +186,14 @@ int ctl_thread_start(pthread_t *thread, void *(*run)(void *), void *opaque);
 void ctl_job_start(struct control *control, struct ctl_conn *conn, struct ctl_request *request);
 /* Waits for it, and answers whoever asked, if they are still there. */
 void ctl_job_end(struct control *control, struct ctl_job **place);
-/* The eventfd was written: ends those that are done. */
+/* The eventfd was written: ends those that are done, tells how far the others are. */
 void ctl_jobs_reap(struct control *control);
+/* A disk_progress_fn for a job's thread; `opaque` is its struct ctl_call. */
+bool ctl_job_progress(void *opaque, unsigned done, unsigned total);
 
-/* Documents. `disk` NULL: all of the set. */
-json_t *stat_document(const struct disk_set *set, struct disk *disk);
-json_t *list_document(const struct disk_set *set);
+/* Documents. `disk` NULL: all. */
+json_t *stat_document(struct registry *registry, struct disk *disk);
+json_t *list_document(struct registry *registry);
 
 /* For tests: in place of CTL_STUCK_MS, before control_start(). */
 void control_set_stuck_ms(struct control *control, unsigned ms);

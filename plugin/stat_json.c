@@ -33,7 +33,84 @@ static json_t *io_document(const struct disk_stat *st)
 		"notify_free", N(st->io.notify_free));
 }
 
-static json_t *disk_document(struct disk *disk)
+/* The time that bucket i begins with, in us. */
+static double edge(unsigned i)
+{
+	return i ? (double)(UINT64_C(1) << (i - 1)) / 1000 : 0;
+}
+
+/*
+ * The time within which `share` of the requests were done: their bucket is known,
+ * and inside it they are taken to be spread evenly. The last one has no end.
+ */
+static json_t *quantile(const uint64_t *counts, uint64_t total, double share)
+{
+	double before = 0, wanted = (double)total * share;
+	unsigned i;
+
+	for (i = 0; total && i < DISK_LATENCY_BUCKETS - 1; i++) {
+		if (counts[i] && before + (double)counts[i] >= wanted)
+			return json_real(edge(i) + (edge(i + 1) - edge(i)) * (wanted - before) /
+							   (double)counts[i]);
+		before += (double)counts[i];
+	}
+	return total ? json_real(edge(i)) : json_null();
+}
+
+/* [[us, requests that took less, and not less than the one before], ...], none empty. */
+static json_t *buckets(const uint64_t *counts)
+{
+	json_t *array = json_array();
+	unsigned i;
+
+	for (i = 0; array && i < DISK_LATENCY_BUCKETS; i++) {
+		json_t *upper;
+
+		if (!counts[i])
+			continue;
+		upper = i < DISK_LATENCY_BUCKETS - 1 ? json_real(edge(i + 1)) : json_null();
+		if (json_array_append_new(array, json_pack("[o, I]", upper, N(counts[i]))) != 0) {
+			json_decref(array);
+			return NULL;
+		}
+	}
+	return array;
+}
+
+static json_t *op_document(const struct disk_stat *st, enum disk_op op)
+{
+	const uint64_t *counts = st->latency[op];
+	uint64_t total = 0;
+	unsigned i, last = 0;
+
+	for (i = 0; i < DISK_LATENCY_BUCKETS; i++) {
+		total += counts[i];
+		if (counts[i])
+			last = i;
+	}
+	return json_pack("{s:I, s:o, s:o, s:o, s:o, s:o}", "count", N(total), "mean",
+		total ? json_real((double)st->latency_sum_ns[op] / (double)total / 1000) :
+			json_null(),
+		"p50", quantile(counts, total, 0.5), "p99", quantile(counts, total, 0.99), "max",
+		total && last < DISK_LATENCY_BUCKETS - 1 ? json_real(edge(last + 1)) : json_null(),
+		"buckets", buckets(counts));
+}
+
+static json_t *latency_document(const struct disk_stat *st)
+{
+	json_t *document = json_object();
+	int op;
+
+	for (op = 0; document && op < NR_DISK_OPS; op++) {
+		if (json_object_set_new(document, disk_op_names[op], op_document(st, op)) != 0) {
+			json_decref(document);
+			return NULL;
+		}
+	}
+	return document;
+}
+
+static json_t *disk_document(struct registry *registry, struct disk *disk)
 {
 	struct disk_stat st;
 	json_t *level = NULL;
@@ -42,12 +119,14 @@ static json_t *disk_document(struct disk *disk)
 	if (st.level != ZCOMP_LEVEL_UNSET)
 		level = json_integer(st.level);
 	/* o* and o? differ: a missing level is left out, a missing part is no memory. */
-	return json_pack("{s:s, s:I, s:s, s:o*, s:I, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:I}",
+	return json_pack("{s:s, s:I, s:s, s:o*, s:I, s:I, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:I, "
+			 "s:o}",
 		"name", disk_name(disk), "size", N(st.size), "algorithm", st.algorithm, "level",
-		level, "limit_used", N(st.limit_used), "mm_stat", mm_document(&st), "io_stat",
+		level, "clients", N(registry_clients(registry, disk)), "limit_used",
+		N(st.limit_used), "mm_stat", mm_document(&st), "io_stat",
 		io_document(&st), "zero_pages", N(st.zero_pages), "table_bytes", N(st.table_bytes),
 		"reserve_bytes", N(st.reserve_bytes), "reads", N(st.reads), "writes", N(st.writes),
-		"trims", N(st.trims));
+		"trims", N(st.trims), "latency_us", latency_document(&st));
 }
 
 /* As zramctl counts: DATA over TOTAL. null with nothing stored. */
@@ -59,7 +138,7 @@ static json_t *ratio(const struct disk_stat *st)
 }
 
 /* zramctl's columns, under zramctl's names. */
-static json_t *list_row(struct disk *disk)
+static json_t *list_row(struct registry *registry, struct disk *disk)
 {
 	struct disk_stat st;
 
@@ -73,16 +152,19 @@ static json_t *list_row(struct disk *disk)
 		ratio(&st), "wb", N(0));
 }
 
-/* `row` for one disk or for all. NULL: no memory. */
-static json_t *rows(const struct disk_set *set, struct disk *disk, json_t *(*row)(struct disk *))
+typedef json_t *row_fn(struct registry *registry, struct disk *disk);
+
+/* NULL: no memory. */
+static json_t *all_rows(struct registry *registry, row_fn *row)
 {
 	json_t *array = json_array();
-	size_t i;
+	struct disk *disk;
 
-	for (i = 0; array && i < set->nr; i++) {
-		if (disk && set->disks[i] != disk)
-			continue;
-		if (json_array_append_new(array, row(set->disks[i])) != 0) {
+	if (!array)
+		return NULL;
+	for (disk = ctl_next_disk(registry, NULL); disk; disk = ctl_next_disk(registry, disk)) {
+		if (json_array_append_new(array, row(registry, disk)) != 0) {
+			registry_put(registry, disk);
 			json_decref(array);
 			return NULL;
 		}
@@ -90,13 +172,14 @@ static json_t *rows(const struct disk_set *set, struct disk *disk, json_t *(*row
 	return array;
 }
 
-json_t *stat_document(const struct disk_set *set, struct disk *disk)
+json_t *stat_document(struct registry *registry, struct disk *disk)
 {
-	return json_pack(
-		"{s:i, s:o}", "version", STAT_VERSION, "disks", rows(set, disk, disk_document));
+	return json_pack("{s:i, s:o}", "version", STAT_VERSION, "disks",
+		disk ? json_pack("[o]", disk_document(registry, disk)) :
+		       all_rows(registry, disk_document));
 }
 
-json_t *list_document(const struct disk_set *set)
+json_t *list_document(struct registry *registry)
 {
-	return json_pack("{s:o}", "disks", rows(set, NULL, list_row));
+	return json_pack("{s:o}", "disks", all_rows(registry, list_row));
 }

@@ -130,6 +130,9 @@ static int uzram_after_fork(void)
 		if (!swap)
 			return fail(&e);
 	}
+	/* A disk that came later would be neither locked nor faulted in. */
+	if (control && params.swap)
+		control_set_fixed(control);
 	if (control && control_start(control, registry, &e) == -1)
 		return fail(&e);
 	return 0;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * uzramctl: sends one command to a server's control socket and shows the
+ * uzramctl, its command line: sends a command to a server's control socket and shows the
  * answer. What a command means is the server's business; what can be seen to be
  * wrong without a server is told apart by exit status 2.
  */
@@ -10,58 +10,45 @@
 
 #include <errno.h>
 #include <getopt.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 
-#include "util.h"
 #include "uzramctl.h"
 
 #define DEFAULT_SOCKET "/run/uzram.sock"
 #define MANY	       1000 /* arguments */
 
-enum { EXIT_REFUSED = 1, EXIT_USAGE = 2 };
+/* Options that only some commands take. */
+enum { TAKES_FORCE = 1, TAKES_RANGE = 2 };
 
-struct command {
+static const struct command {
 	const char *name;
 	const char *usage, *help; /* NULL: not yet to be told of; the server says so */
 	int min_words, max_words; /* after the name, the disk counted */
 	void (*show)(json_t *answer);
-};
-
-static const struct command commands[] = {
-	{ "list", "", "all disks in zramctl's table; also without a command", 0, 0, show_list },
-	{ "stat", " [DISK]", "all statistics of a disk or of all", 0, 1, show_stat },
-	{ "compact", " [DISK]", "give back memory lost to fragmentation", 0, 1, show_compact },
+	int (*run)(struct ask *ask); /* or one that asks more than once */
+	unsigned takes;
+} commands[] = {
+	{ "list", "", "all disks in zramctl's table; also without a command", 0, 0, .show = show_list },
+	{ "stat", " [DISK]", "all statistics of a disk or of all", 0, 1, .show = show_stat },
+	{ "watch", " [SECONDS]", "a live view, every 2 seconds", 0, 1, .run = run_watch },
+	{ "blocks", " [DISK] [--from N] [--to M]", "stored pages, one by one", 0, 1,
+		.run = run_blocks, .takes = TAKES_RANGE },
+	{ "metrics", "", "everything, for Prometheus", 0, 0, .show = show_metrics },
+	{ "compact", " [DISK]", "give back memory lost to fragmentation", 0, 1, .show = show_compact },
+	{ "verify", " [DISK]", "decode every stored page", 0, 1, .show = show_verify },
+	{ "drop-stats", " [DISK]", "counters begin anew", 0, 1, .show = show_nothing },
+	{ "set", " [DISK] KEY=VALUE...", "change mem-limit, algorithm", 1, MANY, .show = show_nothing },
+	{ "reset", " [DISK]", "drop all content", 0, 1, .show = show_nothing },
+	{ "resize", " [DISK] SIZE [--force]", "change the size", 1, 2, .show = show_nothing,
+		.takes = TAKES_FORCE },
+	{ "add", " NAME size=SIZE [KEY=VALUE...]", "serve one more disk", 2, MANY, .show = show_nothing },
+	{ "remove", " NAME", "serve it no more, drop its content", 1, 1, .show = show_nothing },
 	{ .name = "idle", .min_words = 1, .max_words = 2 },
 	{ .name = "writeback", .min_words = 1, .max_words = MANY },
 	{ .name = "recompress", .max_words = MANY },
-	{ .name = "verify", .max_words = 1 },
-	{ .name = "drop-stats", .max_words = 1 },
-	{ .name = "set", .min_words = 1, .max_words = MANY },
-	{ .name = "reset", .max_words = 1 },
-	{ .name = "resize", .min_words = 1, .max_words = 2 },
-	{ .name = "add", .min_words = 2, .max_words = MANY },
-	{ .name = "remove", .min_words = 1, .max_words = 1 },
-	{ .name = "blocks", .max_words = 1 },
 	{ .name = "train", .min_words = 1, .max_words = MANY },
 	{ .name = "accel", .max_words = MANY },
-	{ .name = "metrics" },
-	{ .name = "watch", .max_words = 1 },
 };
-
-static void __printf_(1, 2) complain(const char *fmt, ...)
-{
-	va_list ap;
-
-	fputs("uzramctl: ", stderr);
-	va_start(ap, fmt);
-	vfprintf(stderr, fmt, ap);
-	va_end(ap);
-	fputc('\n', stderr);
-}
 
 static void print_help(void)
 {
@@ -73,12 +60,14 @@ static void print_help(void)
 	for (i = 0; i < ARRAY_SIZE(commands); i++)
 		if (commands[i].help)
 			printf("  %s%-*s %s\n", commands[i].name,
-				16 - (int)strlen(commands[i].name), commands[i].usage,
+				31 - (int)strlen(commands[i].name), commands[i].usage,
 				commands[i].help);
 	printf("\nOptions:\n"
 	       "  -s, --socket=SOCKET  the server's control= [$UZRAM_CONTROL, else\n"
 	       "                       " DEFAULT_SOCKET "]\n"
 	       "      --json           print the answer as JSON\n"
+	       "      --force          resize: to larger while clients are attached\n"
+	       "      --from=N, --to=M blocks: these pages, both included\n"
 	       "  -h, --help           print this\n"
 	       "  -V, --version        print the version\n"
 	       "\nDISK may be left out when there is one.\n"
@@ -133,123 +122,72 @@ static const struct command *check_words(int nr, char *const *words)
 	return command;
 }
 
-/* A connected socket; -1 after a complaint. */
-static int connect_to(const char *path)
+/* The options that were given, behind the arguments; false after a complaint. */
+static bool check_options(const struct command *command, const struct ask *ask)
 {
-	struct sockaddr_un addr = { .sun_family = AF_UNIX };
-	int fd;
-
-	if (strlen(path) >= sizeof(addr.sun_path)) {
-		complain("%s: a socket's path has %zu bytes at most", path,
-			sizeof(addr.sun_path) - 1);
-		return -1;
+	if (ask->force && !(command->takes & TAKES_FORCE)) {
+		complain("\"%s\" takes no --force", command->name);
+		return false;
 	}
-	strcpy(addr.sun_path, path);
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (fd < 0) {
-		complain("socket: %s", strerror(errno));
-		return -1;
+	if ((ask->from || ask->to) && !(command->takes & TAKES_RANGE)) {
+		complain("\"%s\" takes no --from or --to", command->name);
+		return false;
 	}
-	if (connect(fd, (const struct sockaddr *)&addr, sizeof(addr)) == 0)
-		return fd;
-	if (errno == ENOENT || errno == ECONNREFUSED)
-		complain("%s: no server there: %s", path, strerror(errno));
-	else
-		complain("%s: %s", path, strerror(errno));
-	close(fd);
-	return -1;
+	return true;
 }
 
-/* A failure shows in the answer, or by there being none. */
-static void send_request(int fd, const struct command *command, int nr, char *const *words)
+/* A number without any other character: it becomes part of a line. */
+static const char *page_number(const char *option, const char *text)
 {
-	CLEANUP_FREE char *line = NULL;
-	size_t len = 0, sent = 0;
-	ssize_t n;
-	FILE *f;
-	int i;
-
-	f = open_memstream(&line, &len);
-	if (!f)
-		return;
-	fputs(command->name, f);
-	for (i = 1; i < nr; i++)
-		fprintf(f, " %s", words[i]);
-	fputc('\n', f);
-	if (fclose(f) != 0)
-		return;
-	for (; sent < len; sent += n) {
-		n = send(fd, line + sent, len - sent, MSG_NOSIGNAL);
-		if (n < 0)
-			return;
-	}
-}
-
-/* The answer, which has "ok"; lines before it tell of progress. NULL after a complaint. */
-static json_t *read_answer(FILE *f, const char *path)
-{
-	CLEANUP_FREE char *line = NULL;
-	size_t size = 0;
-	json_t *answer;
-
-	while (getline(&line, &size, f) > 0) {
-		answer = json_loads(line, 0, NULL);
-		if (!json_is_object(answer)) {
-			json_decref(answer);
-			complain("%s: this is no uzram server: its answer is no JSON document",
-				path);
-			return NULL;
-		}
-		if (json_object_get(answer, "ok"))
-			return answer;
-		json_decref(answer);
-	}
-	complain("%s: the server went away before it answered", path);
+	if (*text && strlen(text) <= 20 && strspn(text, "0123456789") == strlen(text))
+		return text;
+	complain("%s=%s: allowed is the number of a page", option, text);
 	return NULL;
 }
 
-static int show(const struct command *command, json_t *answer, bool as_json)
+static bool check_seconds(struct ask *ask)
 {
-	const char *text = "no reason given";
+	char *end;
 
-	if (!json_is_true(json_object_get(answer, "ok"))) {
-		json_unpack(answer, "{s:s}", "error", &text);
-		complain("%s", text);
-		return EXIT_REFUSED;
-	}
-	json_object_del(answer, "ok");
-	if (as_json || !command->show) {
-		json_dumpf(answer, stdout, JSON_INDENT(2));
-		putchar('\n');
-	} else {
-		command->show(answer);
-	}
-	return 0;
+	ask->seconds = 2;
+	if (strcmp(ask->command, "watch") != 0 || !ask->nr_words)
+		return true;
+	ask->seconds = strtod(ask->words[0], &end);
+	if (!*end && ask->seconds >= 0.1 && ask->seconds <= 86400)
+		return true;
+	complain("watch %s: allowed is 0.1 to 86400 seconds", ask->words[0]);
+	return false;
 }
 
-static int run(
-	const char *path, const struct command *command, int nr, char *const *words, bool as_json)
+static int run_once(const struct command *command, struct ask *ask)
 {
-	int fd = connect_to(path);
 	json_t *answer;
-	FILE *f;
-	int ret;
+	bool ok;
 
-	if (fd < 0)
-		return EXIT_REFUSED;
-	send_request(fd, command, nr, words);
-	f = fdopen(fd, "r");
-	if (!f) {
-		complain("%s: %s", path, strerror(errno));
-		close(fd);
-		return EXIT_REFUSED;
-	}
-	answer = read_answer(f, path);
-	fclose(f);
+	send_command(ask, ask->force ? " --force" : "");
+	answer = link_answer(ask);
 	if (!answer)
 		return EXIT_REFUSED;
-	ret = show(command, answer, as_json);
+	ok = is_ok(answer);
+	json_object_del(answer, "ok");
+	if (ok && (ask->json || !command->show)) {
+		json_dumpf(answer, stdout, JSON_INDENT(2) | JSON_STYLE);
+		putchar('\n');
+	} else if (ok) {
+		command->show(answer);
+	}
 	json_decref(answer);
+	return ok ? 0 : EXIT_REFUSED;
+}
+
+static int run(const struct command *command, struct ask *ask)
+{
+	int ret;
+
+	if (!link_open(ask))
+		return EXIT_REFUSED;
+	ret = command->run ? command->run(ask) : run_once(command, ask);
+	link_close(ask);
 	return ret;
 }
 
@@ -263,30 +201,43 @@ static int finish(int ret)
 	return ret;
 }
 
-int main(int argc, char **argv)
+enum { OPT_JSON = 256, OPT_FORCE, OPT_FROM, OPT_TO, OPT_GO_ON };
+
+/* The exit status, or OPT_GO_ON. */
+static int parse_options(int argc, char **argv, struct ask *ask)
 {
-	enum { OPT_JSON = 256 };
 	static const struct option options[] = {
 		{ "socket", required_argument, NULL, 's' },
 		{ "json", no_argument, NULL, OPT_JSON },
+		{ "force", no_argument, NULL, OPT_FORCE },
+		{ "from", required_argument, NULL, OPT_FROM },
+		{ "to", required_argument, NULL, OPT_TO },
 		{ "help", no_argument, NULL, 'h' },
 		{ "version", no_argument, NULL, 'V' },
 		{ 0 },
 	};
-	const char *path = getenv("UZRAM_CONTROL");
-	const struct command *command;
-	bool as_json = false;
 	int c;
 
-	if (!path || !*path)
-		path = DEFAULT_SOCKET;
 	while ((c = getopt_long(argc, argv, "s:hV", options, NULL)) != -1) {
 		switch (c) {
 		case 's':
-			path = optarg;
+			ask->path = optarg;
 			break;
 		case OPT_JSON:
-			as_json = true;
+			ask->json = true;
+			break;
+		case OPT_FORCE:
+			ask->force = true;
+			break;
+		case OPT_FROM:
+			ask->from = page_number("--from", optarg);
+			if (!ask->from)
+				return EXIT_USAGE;
+			break;
+		case OPT_TO:
+			ask->to = page_number("--to", optarg);
+			if (!ask->to)
+				return EXIT_USAGE;
 			break;
 		case 'h':
 			print_help();
@@ -298,8 +249,29 @@ int main(int argc, char **argv)
 			return EXIT_USAGE; /* getopt has said why */
 		}
 	}
+	return OPT_GO_ON;
+}
+
+int main(int argc, char **argv)
+{
+	struct ask ask = { .path = getenv("UZRAM_CONTROL") };
+	const struct command *command;
+	int ret;
+
+	if (!ask.path || !*ask.path)
+		ask.path = DEFAULT_SOCKET;
+	ret = parse_options(argc, argv, &ask);
+	if (ret != OPT_GO_ON)
+		return ret;
 	command = check_words(argc - optind, argv + optind);
 	if (!command)
 		return EXIT_USAGE;
-	return finish(run(path, command, argc - optind, argv + optind, as_json));
+	ask.command = command->name;
+	if (optind < argc) {
+		ask.words = argv + optind + 1;
+		ask.nr_words = argc - optind - 1;
+	}
+	if (!check_options(command, &ask) || !check_seconds(&ask))
+		return EXIT_USAGE;
+	return finish(run(command, &ask));
 }

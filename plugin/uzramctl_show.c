@@ -5,10 +5,8 @@
 #endif
 
 #include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 
-#include "util.h"
 #include "uzramctl.h"
 
 #define TEXT_MAX 128
@@ -125,6 +123,7 @@ static const struct line {
 	{ NULL, "size", SIZE, "as clients see it" },
 	{ NULL, "algorithm", TEXT, "" },
 	{ NULL, "level", COUNT, "of the algorithm" },
+	{ NULL, "clients", COUNT, "connections of clients" },
 	{ NULL, "limit_used", SIZE, "of mem_limit: objects and table" },
 	{ "mm_stat", "orig_data_size", SIZE, "stored, before compression" },
 	{ "mm_stat", "compr_data_size", SIZE, "stored, after compression" },
@@ -170,9 +169,22 @@ static void show_ratio(const json_t *disk)
 	printf("  %-16s %10.2f  orig_data_size / mem_used_total\n", "", data / memory);
 }
 
+/* The requests of one kind. */
+static void show_latency(const char *op, json_t *latency)
+{
+	json_int_t count = json_integer_value(json_object_get(latency, "count"));
+
+	if (!count)
+		return;
+	printf("  %-16s %10" JSON_INTEGER_FORMAT "  requests: p50 %.1f us, p99 %.1f us\n", op, count,
+		json_number_value(json_object_get(latency, "p50")),
+		json_number_value(json_object_get(latency, "p99")));
+}
+
 void show_stat(json_t *answer)
 {
-	json_t *disk;
+	json_t *disk, *latency;
+	const char *op;
 	size_t i, l;
 
 	json_array_foreach(json_object_get(answer, "disks"), i, disk)
@@ -185,6 +197,8 @@ void show_stat(json_t *answer)
 			if (strcmp(lines[l].key, "limit_used") == 0)
 				show_ratio(disk);
 		}
+		json_object_foreach(json_object_get(disk, "latency_us"), op, latency)
+			show_latency(op, latency);
 	}
 }
 
@@ -197,4 +211,22 @@ void show_compact(json_t *answer)
 	json_unpack(answer, "{s:s, s:I}", "name", &name, "pages_compacted", &pages);
 	human(buf, sizeof(buf), (uint64_t)pages * PAGE_SIZE);
 	printf("%s: %" JSON_INTEGER_FORMAT " pages (%s) given back\n", name, pages, buf);
+}
+
+void show_verify(json_t *answer)
+{
+	json_int_t pages = 0;
+	const char *name = "-";
+
+	json_unpack(answer, "{s:s, s:I}", "name", &name, "pages", &pages);
+	printf("%s: %" JSON_INTEGER_FORMAT " pages, none bad\n", name, pages);
+}
+
+void show_metrics(json_t *answer)
+{
+	fputs(json_string_value(json_object_get(answer, "text")) ?: "", stdout);
+}
+
+void show_nothing(json_t *answer)
+{
 }

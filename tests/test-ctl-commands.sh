@@ -93,8 +93,7 @@ one_line err
 says err 'no disk named "nosuch"; disks: default'
 run 1 "${on[@]}" --json compact nosuch
 says err 'no disk named "nosuch"; disks: default'
-for args in "idle all" "writeback huge" recompress verify drop-stats "set mem-limit=1M" reset \
-    "resize 1G" "add x size=1M" "remove x" blocks "train x" accel metrics watch; do
+for args in "idle all" "writeback huge" recompress "train x" accel; do
 	run 1 "${on[@]}" $args
 	one_line err
 	says err "\"${args%% *}\" is not supported by this version"
@@ -114,14 +113,140 @@ elif ! [ -e /run/uzram.sock ]; then
 	says err "/run/uzram.sock"
 fi
 
+# What changes a disk.
+uzramctl () { timeout 20 "$UZRAMCTL" "${on[@]}" "$@"; }
+run 0 "${on[@]}" verify
+grep -Eqx 'default: [1-9][0-9]* pages, none bad' "$dir/out" || { cat "$dir/out"; fail verify; }
+run 0 "${on[@]}" --json verify default
+jq -e '.name == "default" and .pages > 0 and .bad == 0' "$dir/out" >/dev/null || fail "verify --json"
+
+[ "$(disk_stat writes)" -gt 0 ]
+run 0 "${on[@]}" drop-stats
+[ "$(disk_stat writes)" = 0 ] || fail "drop-stats leaves writes"
+[ "$(disk_stat latency_us.write.count)" = 0 ] || fail "drop-stats leaves latencies"
+[ "$(disk_stat mm_stat.orig_data_size)" -gt 0 ] || fail "drop-stats drops data"
+
+run 0 "${on[@]}" set mem-limit=16M
+[ ! -s "$dir/out" ] || fail "set says: $(cat "$dir/out")"
+[ "$(disk_stat mm_stat.mem_limit)" = 16777216 ]
+# Old pages keep their codec, new ones have the new one.
+run 0 "${on[@]}" reset
+timeout 60 "$tools/nbd-do" "$uri" put 0 "$dir/real"
+run 0 "${on[@]}" set default algorithm=zstd:3 mem-limit=20M
+[ "$(disk_stat mm_stat.mem_limit)" = 20971520 ]
+[ "$(uzramctl --json stat | jq -r '.disks[0] | "\(.algorithm):\(.level)"')" = zstd:3 ] ||
+    fail "the algorithm is not zstd:3"
+timeout 60 "$tools/nbd-do" "$uri" put 32m "$dir/real" same 32m "$dir/real" same 0 "$dir/real"
+uzramctl blocks | awk 'NR > 1 && $5 ~ /lz4|zstd/ { n[$1 < 8192 ? "old" : "new", $5]++ }
+    END { exit !(n["old", "lz4"] && !n["old", "zstd"] && n["new", "zstd"] && !n["new", "lz4"]) }' ||
+    fail "codecs after set algorithm"
+# A failure changes nothing, and says what is allowed.
+while IFS='|' read -r args words; do
+	run 1 "${on[@]}" $args
+	one_line err
+	says err "$words"
+	[ "$(disk_stat mm_stat.mem_limit)" = 20971520 ] || fail "$args changed the limit"
+	[ "$(uzramctl --json stat | jq -r '.disks[0].algorithm')" = zstd ] || fail "$args"
+done <<'END'
+set mem-limit=1M algorithm=lz9|lz4, lz4hc, zstd, deflate, none
+set algorithm=lz4 mem-limit=x|mem-limit=x
+set algorithm=lz4 mem-limit=-1|mem-limit=-1
+set mem-limit=1M nosuch=1|allowed is mem-limit=SIZE, algorithm=NAME[:LEVEL]
+set mem-limit=1M mem-limit|allowed is mem-limit=SIZE
+set mem-limit=1M =5|allowed is mem-limit=SIZE
+set mem-limit=1M dict=/x|"set dict=/x" is not supported by this version
+set mem-limit=1M writeback-limit=3|not supported by this version
+set mem-limit=1M upkeep=auto|not supported by this version
+set nosuch mem-limit=1M|no disk named "nosuch"; disks: default
+resize nosuch 1M|no disk named "nosuch"; disks: default
+resize 0|size=0
+resize x|size=x
+resize 1M 2M|no disk named "1M"
+resize 16E|size=16E
+verify nosuch|no disk named "nosuch"
+drop-stats nosuch|no disk named "nosuch"
+reset nosuch|no disk named "nosuch"
+blocks nosuch|no disk named "nosuch"
+blocks --from 99999999|has 16384 pages
+blocks --from 5 --to 4|is behind
+add default size=1M|there is a disk "default" already
+add stat size=1M|a word of uzramctl
+add x/y size=1M|no disk's name
+add x algorithm=lz4|size=SIZE is required
+add x size=1M nosuch=1|nosuch
+add x size=1M swap=yes|swap
+add x size=1M stage=1M|stage
+add x 1M|KEY=VALUE
+remove nosuch|no disk named "nosuch"
+END
+
+# A client is attached: reset, remove are refused, resize but for --force to larger.
+mkfifo "$dir/attached"
+timeout 60 "$tools/nbd-do" "$uri" wait <"$dir/attached" >"$dir/waiting" &
+client=$!
+cleanup "end_child $client"
+exec 9>"$dir/attached"
+until_true 20 grep -q waiting "$dir/waiting" || fail "no client"
+[ "$(disk_stat clients)" = 1 ] || fail "clients: $(disk_stat clients)"
+for args in reset "remove default" "resize 128M" "resize 32M --force"; do
+	run 1 "${on[@]}" $args
+	one_line err
+	says err 'client is attached to disk "default"'
+done
+run 0 "${on[@]}" resize 128M --force
+[ "$(disk_stat size)" = 134217728 ]
+[ "$(timeout 20 "$tools/nbd-do" "$uri" size)" = 134217728 ] ||
+    fail "the next connection sees another size"
+exec 9>&-
+wait $client
+timeout 60 "$tools/nbd-do" "$uri" same 32m "$dir/real"
+no_clients () { [ "$(disk_stat clients)" = 0 ]; }
+until_true 20 no_clients || fail "clients that have gone count"
+run 0 "${on[@]}" resize 4097
+[ "$(disk_stat size)" = 8192 ]
+[ "$(disk_stat mm_stat.orig_data_size)" -le 8192 ] || fail "pages beyond the end are left"
+run 0 "${on[@]}" resize default 64M
+
+# reset: no counter, no content.
+timeout 60 nbdcopy "$dir/real" "$uri"
+until_true 20 no_clients
+run 0 "${on[@]}" reset
+uzramctl --json stat | jq -e '.disks[0] | .size == 67108864 and .algorithm == "zstd" and
+    .limit_used == 0 and ([.mm_stat | del(.mem_limit)[]] + [.io_stat[]] +
+    [.latency_us[].count] + [.reads, .writes, .trims, .zero_pages] | unique) == [0]' >/dev/null ||
+    { uzramctl --json stat; fail "reset leaves something"; }
+timeout 60 "$tools/nbd-do" "$uri" check 0 1m 0
+
+# Disks come and go.
+run 0 "${on[@]}" add more size=32M algorithm=lz4hc mem-limit=8M
+[ "$(uzramctl --json list | jq -c '[.disks[] | [.name, .disksize, .algorithm, .mem_limit]][1]')" = \
+    '["more",33554432,"lz4hc",8388608]' ] || { uzramctl; fail add; }
+run 1 "${on[@]}" compact
+says err '"compact" needs the name of a disk; disks: default, more'
+more="nbd+unix:///more?socket=$sock"
+timeout 60 nbdcopy "$dir/real" "$more"
+timeout 60 "$tools/nbd-do" "$more" same 0 "$dir/real"
+run 0 "${on[@]}" compact more
+no_more_clients () { uzramctl --json stat more | jq -e '.disks[0].clients == 0' >/dev/null; }
+until_true 20 no_more_clients
+run 0 "${on[@]}" remove more
+run 1 "${on[@]}" stat more
+! timeout 20 "$tools/nbd-do" "$more" size >"$dir/out" 2>&1 || fail "a removed disk is served"
+
 # What uzramctl cannot parse.
 run 2 "${on[@]}" nosuch
 one_line err
-says err 'unknown command "nosuch"; commands: list stat compact'
+says err 'unknown command "nosuch"; commands: list stat watch blocks metrics compact'
 run 2 "${on[@]}" list default
 run 2 "${on[@]}" stat a b
 says err 'too many arguments: "b"'
 run 2 "${on[@]}" compact a b
+for args in "verify a b" "drop-stats a b" set "reset a b" "resize a 1 2" add "add x" remove \
+    "remove a b" "blocks a b" "metrics a" "watch 1 2" "watch x" "watch 0" "watch -1" \
+    "blocks --from x" "blocks --to" "blocks --from -1" "stat --force" "list --from 3" \
+    "resize --force"; do
+	run 2 "${on[@]}" $args
+done
 run 2 "${on[@]}" resize
 says err "needs an argument"
 run 2 "${on[@]}" stat "a b"
@@ -134,7 +259,11 @@ run 2 "${on[@]}" stat -x
 run 2 -s
 
 run 0 --help
-says out "compact [DISK]"
+for words in "stat [DISK]" "compact [DISK]" "verify [DISK]" "drop-stats [DISK]" "reset [DISK]" \
+    "set [DISK] KEY=VALUE" "resize [DISK] SIZE [--force]" "add NAME size=SIZE" "remove NAME" \
+    "blocks [DISK] [--from N] [--to M]" metrics "watch [SECONDS]"; do
+	says out "  $words"
+done
 run 0 --version
 grep -Eqx 'uzramctl [0-9][0-9.]*' "$dir/out" || fail "--version: $(cat "$dir/out")"
 

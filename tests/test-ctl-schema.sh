@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # `uzramctl --json stat` is as docs/stat.schema.json says, with every algorithm,
-# empty and not, with a limit and without.
+# empty and not, with a limit and without; and of three disks.
 source "$(dirname "$0")/functions.sh"
 schema=$(dirname "$0")/../docs/stat.schema.json
+requires_tool jq
 /usr/bin/python3 -c 'import jsonschema' 2>/dev/null || skip "needs python3-jsonschema"
 
 check () {
@@ -15,7 +16,10 @@ check () {
 		# The schema has to be worth something.
 		for spoil in (lambda d: d.pop("mm_stat"), lambda d: d.update(size="1"),
 		              lambda d: d["mm_stat"].update(nosuch=1),
-		              lambda d: d["io_stat"].update(failed_reads=-1)):
+		              lambda d: d["io_stat"].update(failed_reads=-1),
+		              lambda d: d["latency_us"].pop("trim"),
+		              lambda d: d["latency_us"]["read"].update(p50="1"),
+		              lambda d: d["latency_us"]["read"].update(buckets=[[1]])):
 		    spoiled = json.loads(json.dumps(document))
 		    spoil(spoiled["disks"][0])
 		    if jsonschema.Draft7Validator(schema).is_valid(spoiled):
@@ -31,3 +35,20 @@ for args in "" algorithm=lz4hc algorithm=zstd:5 "algorithm=deflate mem-limit=64M
 	check "a disk in use, $args"
 	stop_nbdkit
 done
+
+start_nbdkit disk=a size=16M disk=b.2 size=32M algorithm=zstd mem-limit=8M disk=c size=1G \
+    algorithm=deflate
+check "three disks"
+for name in a b.2; do
+	timeout 60 nbdcopy "$dir/real" "nbd+unix:///$name?socket=$sock"
+	timeout 60 nbdcopy "nbd+unix:///$name?socket=$sock" "$dir/back"
+	cmp -n "$(wc -c <"$dir/real")" "$dir/real" "$dir/back"
+done
+check "three disks, two in use"
+timeout 20 "$UZRAMCTL" -s "$control" --json stat | jq -e '[.disks[].name] == ["a", "b.2", "c"] and
+    (.disks[0].latency_us.read | .count > 0 and .p50 > 0 and .p99 >= .p50 and .max >= .p99 and
+	([.buckets[][1]] | add) == .count) and .disks[2].latency_us.read.count == 0' >/dev/null ||
+    fail "latencies of three disks"
+timeout 20 "$UZRAMCTL" -s "$control" --json stat b.2 >"$dir/stat.json"
+jq -e '[.disks[].name] == ["b.2"]' "$dir/stat.json" >/dev/null || fail "stat of one disk"
+stop_nbdkit

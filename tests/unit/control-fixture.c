@@ -16,8 +16,9 @@
 /* Disks */
 
 struct disk disks[] = { { .name = "default" }, { .name = "b.2" }, { .name = "compact" } };
-static struct disk *disk_list[] = { &disks[0], &disks[1], &disks[2] };
-struct disk_set set = { disk_list, 1 };
+struct registry *registry;
+atomic_int destroyed;
+const char *const disk_op_names[NR_DISK_OPS] = { "read", "write", "trim", "flush" };
 
 const char *disk_name(const struct disk *disk)
 {
@@ -28,7 +29,7 @@ void disk_get_stat(struct disk *disk, struct disk_stat *st)
 {
 	*st = (struct disk_stat){ .algorithm = "lz4",
 		.level = disk->level,
-		.size = 1 << 30,
+		.size = disk->size,
 		.limit_used = 5000,
 		.zero_pages = 4,
 		.table_bytes = 4096,
@@ -39,7 +40,7 @@ void disk_get_stat(struct disk *disk, struct disk_stat *st)
 	st->mm.orig_data_size = 12288;
 	st->mm.compr_data_size = 4000;
 	st->mm.mem_used_total = 8192;
-	st->mm.mem_limit = 65536;
+	st->mm.mem_limit = disk->limit;
 	st->mm.mem_used_max = 16384;
 	st->mm.same_pages = 5;
 	st->mm.pages_compacted = 6;
@@ -49,6 +50,104 @@ void disk_get_stat(struct disk *disk, struct disk_stat *st)
 	st->io.failed_writes = 10;
 	st->io.invalid_io = 11;
 	st->io.notify_free = 12;
+	/* 98 in 1024..2048 ns, 2 in 64..128 us; one beyond all. */
+	st->latency[DISK_READ][11] = 98;
+	st->latency[DISK_READ][17] = 2;
+	st->latency_sum_ns[DISK_READ] = 400000;
+	st->latency[DISK_FLUSH][DISK_LATENCY_BUCKETS - 1] = 1;
+	st->latency_sum_ns[DISK_FLUSH] = 2000000000;
+}
+
+uint64_t disk_size(const struct disk *disk)
+{
+	return disk->size;
+}
+
+struct disk *disk_create(const struct disk_config *config, struct uz_error *e)
+{
+	struct disk *disk = calloc(1, sizeof(*disk));
+
+	disk->name = strdup(config->name);
+	disk->size = config->size;
+	disk->limit = config->mem_limit;
+	disk->algorithm = config->algorithm;
+	disk->level = config->level;
+	disk->created = 1;
+	atomic_store(&disk->release, true);
+	return disk;
+}
+
+void disk_destroy(struct disk *disk)
+{
+	atomic_fetch_add(&destroyed, 1);
+	if (!disk->created)
+		return;
+	free((char *)disk->name);
+	free(disk);
+}
+
+void disk_drop_stats(struct disk *disk)
+{
+	disk->drops++;
+}
+
+void disk_reset(struct disk *disk)
+{
+	while (!atomic_load(&disk->release))
+		sleep_ms(2);
+	disk->resets++;
+}
+
+void disk_set_limit(struct disk *disk, uint64_t limit)
+{
+	disk->limit = limit;
+}
+
+int disk_set_algorithm(struct disk *disk, const struct zcomp_ops *algorithm, int level,
+	struct uz_error *e)
+{
+	if (level == 9)
+		return uz_fail(e, ENOSPC, "no more algorithms");
+	disk->algorithm = algorithm;
+	disk->level = level;
+	return 0;
+}
+
+int disk_resize(struct disk *disk, uint64_t size, struct uz_error *e)
+{
+	disk->size = size;
+	return 0;
+}
+
+bool disk_verify(struct disk *disk, uint64_t *pages, uint64_t *bad, disk_progress_fn *progress,
+	void *opaque)
+{
+	unsigned i = 0;
+
+	atomic_fetch_add(&disk->compacting, 1);
+	do {
+		sleep_ms(2);
+		if (!progress(opaque, i++ % 1000, 1000)) {
+			atomic_fetch_sub(&disk->compacting, 1);
+			return false;
+		}
+	} while (!atomic_load(&disk->release));
+	atomic_fetch_sub(&disk->compacting, 1);
+	*pages = 1000;
+	*bad = disk->bad;
+	return true;
+}
+
+/* Every page is stored. */
+size_t disk_blocks(struct disk *disk, uint64_t from, uint64_t to, struct disk_block *blocks,
+	size_t max, uint64_t *next)
+{
+	size_t n = 0;
+
+	for (; from <= to && n < max; from++, n++)
+		blocks[n] = (struct disk_block){ from, 7, "h", PAGE_SIZE, "none" };
+	*next = from;
+	return n;
 }
 
 void sleep_ms(unsigned ms)
@@ -70,30 +169,35 @@ uint64_t disk_compact(struct disk *disk, disk_progress_fn *progress, void *opaqu
 	return 123;
 }
 
-/* Weak: the real one may be linked. */
-__attribute__((weak)) unsigned zcomp_nr_streams(void)
-{
-	return 2;
-}
-
 /* Server and clients */
 
 char dir[] = "/tmp/test-control.XXXXXX";
 char path[64];
 struct control *control;
 
+void make_registry(size_t nr_disks)
+{
+	struct uz_error e;
+	size_t i;
+
+	registry = registry_create();
+	for (i = 0; i < nr_disks; i++)
+		assert_int_equal(registry_add(registry, &disks[i], &e), 0);
+}
+
 struct control *try_start(size_t nr_disks, unsigned stuck_ms)
 {
 	struct control *started;
 	struct uz_error e;
 
-	set.nr = nr_disks;
-	started = control_bind(path, &e);
+	if (!registry)
+		make_registry(nr_disks);
+	started = control_bind(path, NULL, &e);
 	if (!started)
 		fail_msg("%s", e.text);
 	if (stuck_ms)
 		control_set_stuck_ms(started, stuck_ms);
-	if (control_start(started, &set, &e) != 0)
+	if (control_start(started, registry, &e) != 0)
 		fail_msg("%s", e.text);
 	return started;
 }
@@ -104,6 +208,10 @@ void start(size_t nr_disks, unsigned stuck_ms)
 
 	for (i = 0; i < ARRAY_SIZE(disks); i++) {
 		disks[i].level = ZCOMP_LEVEL_UNSET;
+		disks[i].algorithm = NULL;
+		disks[i].size = 1 << 30;
+		disks[i].limit = 65536;
+		disks[i].bad = 0;
 		atomic_store(&disks[i].release, true);
 	}
 	control = try_start(nr_disks, stuck_ms);
@@ -113,6 +221,8 @@ int stop(void **state)
 {
 	control_stop(control);
 	control = NULL;
+	registry_destroy(registry);
+	registry = NULL;
 	return access(path, F_OK) == 0 ? -1 : 0;
 }
 

@@ -14,16 +14,21 @@
 struct disk {
 	const char *name;
 	int level;
+	const struct zcomp_ops *algorithm;
+	uint64_t size, limit, bad; /* pages that do not decode */
+	unsigned resets, drops, created;
 	atomic_int compacting; /* how many at once */
 	atomic_bool release;   /* compaction may end */
 };
 
 extern struct disk disks[3];
-extern struct disk_set set;
+extern struct registry *registry;
+extern atomic_int destroyed; /* disks */
 extern char dir[], path[64]; /* a folder of our own, the socket in it */
 extern struct control *control;
 
 void sleep_ms(unsigned ms);
+void make_registry(size_t nr_disks);
 struct control *try_start(size_t nr_disks, unsigned stuck_ms);
 void start(size_t nr_disks, unsigned stuck_ms);
 int stop(void **state);

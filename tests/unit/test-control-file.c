@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
@@ -19,7 +20,7 @@
 static void refused(const char *where, int code, const char *why)
 {
 	struct uz_error e = { 0 };
-	struct control *c = control_bind(where, &e);
+	struct control *c = control_bind(where, NULL, &e);
 
 	assert_null(c);
 	if (e.code != code || !strstr(e.text, why) || !strstr(e.text, where))
@@ -55,7 +56,7 @@ static void test_bind(void **state)
 	stop(NULL);
 
 	/* Bound, but not serving yet: no less alive. */
-	control = control_bind(path, &e);
+	control = control_bind(path, NULL, &e);
 	assert_non_null(control);
 	refused(path, EADDRINUSE, "in use by a running server");
 	assert_int_equal(stop(NULL), 0);
@@ -84,6 +85,27 @@ static void test_bind(void **state)
 	refused(longest, ENAMETOOLONG, "has 107 bytes at most, this one has 108");
 }
 
+/* The group's members may connect; nobody else, and not before it is the group's. */
+static void test_bind_group(void **state)
+{
+	const struct group *group = getgrgid(getegid());
+	struct uz_error e;
+	struct stat st;
+
+	assert_null(control_bind(path, "no-such-group", &e));
+	assert_int_equal(e.code, EINVAL);
+	assert_string_equal(e.text, "control-group=no-such-group: there is no group of that name");
+	assert_int_not_equal(access(path, F_OK), 0);
+	if (!group)
+		skip();
+	control = control_bind(path, group->gr_name, &e);
+	assert_non_null(control);
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(st.st_mode, S_IFSOCK | 0660);
+	assert_int_equal(st.st_gid, getegid());
+	assert_int_equal(stop(NULL), 0);
+}
+
 static void test_bind_forbidden(void **state)
 {
 	if (geteuid() == 0)
@@ -103,7 +125,7 @@ static void test_bind_relative(void **state)
 
 	assert_non_null(getcwd(old, sizeof(old)));
 	assert_int_equal(chdir(dir), 0);
-	control = control_bind("socket", &e);
+	control = control_bind("socket", NULL, &e);
 	assert_non_null(control);
 	assert_int_equal(access(path, F_OK), 0);
 	assert_int_equal(chdir("/"), 0);
@@ -142,7 +164,7 @@ static void test_exit_unserved(void **state)
 	fflush(NULL);
 	pid = fork();
 	if (pid == 0) {
-		if (!control_bind(path, &e) || access(path, F_OK) != 0)
+		if (!control_bind(path, NULL, &e) || access(path, F_OK) != 0)
 			_exit(1);
 		exit(0);
 	}
@@ -160,14 +182,15 @@ static void test_background(void **state)
 
 	assert_int_equal(pipe(up), 0);
 	assert_int_equal(pipe(down), 0);
+	make_registry(1);
 	fflush(NULL);
 	pid = fork();
 	if (pid == 0) {
-		control = control_bind(path, &e);
+		control = control_bind(path, NULL, &e);
 		close(down[1]);
 		if (!control || fork() != 0)
 			exit(control ? 0 : 1);
-		c = control_start(control, &set, &e) == 0 ? 'y' : 'n';
+		c = control_start(control, registry, &e) == 0 ? 'y' : 'n';
 		if (write(up[1], &c, 1) != 1 || read(down[0], &c, 1) != 0)
 			_exit(1);
 		control_stop(control);
@@ -197,7 +220,7 @@ static void test_bind_waits(void **state)
 	pid = fork();
 	if (pid == 0) {
 		close(fd);
-		control = control_bind(path, &e);
+		control = control_bind(path, NULL, &e);
 		_exit(control ? 0 : 1);
 	}
 	sleep_ms(200);
@@ -225,7 +248,7 @@ static void bind_race(void)
 		if (pids[i] == 0) {
 			close(go[1]);
 			close(end[1]);
-			c = read(go[0], &c, 1) == 0 && control_bind(path, &e) ? '1' : '0';
+			c = read(go[0], &c, 1) == 0 && control_bind(path, NULL, &e) ? '1' : '0';
 			if (write(won[1], &c, 1) != 1 || read(end[0], &c, 1) != 0)
 				_exit(1);
 			exit(0);
@@ -259,6 +282,7 @@ static int run(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_teardown(test_bind, stop),
+		cmocka_unit_test_teardown(test_bind_group, stop),
 		cmocka_unit_test_teardown(test_bind_forbidden, stop),
 		cmocka_unit_test_teardown(test_bind_relative, stop),
 		cmocka_unit_test_teardown(test_not_ours, stop),

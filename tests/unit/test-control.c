@@ -14,6 +14,10 @@
 #include "control-fixture.h"
 #include "streams/zcomp.h"
 
+#define COMMANDS                                                                                   \
+	"commands: list, stat, compact, verify, drop-stats, set, reset, resize, add, remove, blocks, " \
+	"metrics"
+
 static void test_requests(void **state)
 {
 	static const struct {
@@ -40,13 +44,14 @@ static void test_requests(void **state)
 		{ 1, "list default", "EINVAL", "too many arguments; usage: list" },
 		{ 1, "stat x", "ENOENT", "no disk named \"x\"; disks: default" },
 		{ 3, "stat x y", "EINVAL", "too many arguments; usage: stat [DISK]" },
-		{ 1, "verify", "ENOTSUP", "\"verify\" is not supported by this version" },
-		{ 1, "set mem-limit=1G", "ENOTSUP", "\"set\" is not supported by this version" },
-		{ 1, "STAT", "EINVAL", "unknown command \"STAT\"; commands: list, stat, compact" },
+		{ 1, "compact --now", "EINVAL", "it takes no options; usage: compact [DISK]" },
+		{ 1, "idle all", "ENOTSUP", "\"idle\" is not supported by this version" },
+		{ 1, "accel", "ENOTSUP", "\"accel\" is not supported by this version" },
+		{ 1, "STAT", "EINVAL", "unknown command \"STAT\"; " COMMANDS },
 		{ 1, "stats", "EINVAL",
-			"unknown command \"stats\"; commands: list, stat, compact" },
-		{ 1, "{}", "EINVAL", "unknown command \"{}\"; commands: list, stat, compact" },
-		{ 1, "%s%n", "EINVAL", "unknown command \"%s%n\"; commands: list, stat, compact" },
+			"unknown command \"stats\"; " COMMANDS },
+		{ 1, "{}", "EINVAL", "unknown command \"{}\"; " COMMANDS },
+		{ 1, "%s%n", "EINVAL", "unknown command \"%s%n\"; " COMMANDS },
 	};
 	char text[256];
 	size_t i;
@@ -74,14 +79,21 @@ static void test_requests(void **state)
 	start(1, 0);
 }
 
-#define DISK_HEAD(name) "{\"name\":\"" name "\",\"size\":1073741824,\"algorithm\":\"lz4\","
+#define DISK_HEAD(name)                                                                     \
+	"{\"name\":\"" name "\",\"size\":1073741824,\"algorithm\":\"lz4\",\"clients\":0,"
+#define NO_LATENCY                                                                          \
+	"{\"count\":0,\"mean\":null,\"p50\":null,\"p99\":null,\"max\":null,\"buckets\":[]}"
 #define DISK_TAIL                                                                              \
 	"\"limit_used\":5000,\"mm_stat\":{\"orig_data_size\":12288,\"compr_data_size\":4000,"  \
 	"\"mem_used_total\":8192,\"mem_limit\":65536,\"mem_used_max\":16384,\"same_pages\":5," \
 	"\"pages_compacted\":6,\"huge_pages\":7,\"huge_pages_since\":8},"                      \
 	"\"io_stat\":{\"failed_reads\":9,\"failed_writes\":10,\"invalid_io\":11,"              \
 	"\"notify_free\":12},\"zero_pages\":4,\"table_bytes\":4096,\"reserve_bytes\":3,"       \
-	"\"reads\":20,\"writes\":21,\"trims\":22}"
+	"\"reads\":20,\"writes\":21,\"trims\":22,\"latency_us\":{\"read\":{\"count\":100,"  \
+	"\"mean\":4.0,\"p50\":1.54644897959184,\"p99\":98.304,\"max\":131.072,"              \
+	"\"buckets\":[[2.048,98],[131.072,2]]},\"write\":" NO_LATENCY ",\"trim\":" NO_LATENCY \
+	",\"flush\":{\"count\":1,\"mean\":2e6,\"p50\":1073741.824,\"p99\":1073741.824,"      \
+	"\"max\":null,\"buckets\":[[null,1]]}}}"
 
 static void test_documents(void **state)
 {
@@ -124,8 +136,8 @@ static void test_pieces(void **state)
 	}
 	expect_text(fd, "{\"ok\":true,\"name\":\"default\",\"pages_compacted\":123}");
 	/* Several in one piece, slow and quick ones, answered in order; the rest later. */
-	say(fd, "verify\ncompact\nstat\nx\nl");
-	expect_error(fd, "ENOTSUP", "\"verify\" is not supported by this version");
+	say(fd, "train\ncompact\nstat\nx\nl");
+	expect_error(fd, "ENOTSUP", "\"train\" is not supported by this version");
 	expect_text(fd, "{\"ok\":true,\"name\":\"default\",\"pages_compacted\":123}");
 	assert_non_null(strstr(hear(fd), "mm_stat"));
 	assert_non_null(strstr(hear(fd), "unknown command \\\"x\\\""));
@@ -359,7 +371,7 @@ static void test_slow(void **state)
 	while (!atomic_load(&disks[0].compacting))
 		sleep_ms(1);
 	say(b, "compact default\n");
-	expect_error(b, "EBUSY", "compaction of default is running");
+	expect_error(b, "EBUSY", "compaction of disk \"default\" is running");
 	say(b, "compact b.2\n");
 	expect_text(b, "{\"ok\":true,\"name\":\"b.2\",\"pages_compacted\":123}");
 	say(b, "stat default\n");
@@ -385,7 +397,7 @@ static void test_slow(void **state)
 	close(gone);
 	sleep_ms(20);
 	say(b, "compact default\n");
-	expect_error(b, "EBUSY", "compaction of default is running");
+	expect_error(b, "EBUSY", "compaction of disk \"default\" is running");
 	atomic_store(&disks[0].release, true);
 	while (atomic_load(&disks[0].compacting))
 		sleep_ms(1);
@@ -457,7 +469,8 @@ static void *scarce_malloc(size_t size)
 /* Whichever allocation fails, the client hears so or is let go; nothing leaks. */
 static void test_no_memory(void **state)
 {
-	static const char *const lines[] = { "stat\n", "list\n", "compact\n", "bad\n", "stat x\n" };
+	static const char *const lines[] = { "stat\n", "list\n", "compact\n", "bad\n", "stat x\n",
+		"blocks --to 3\n", "metrics\n", "set foo=1\n", "set mem-limit=1\n" };
 	const char *answer;
 	size_t i;
 	int fd, n;
@@ -466,7 +479,7 @@ static void test_no_memory(void **state)
 	expect_served(); /* jansson has its seed */
 	json_set_alloc_funcs(scarce_malloc, free);
 	for (i = 0; i < ARRAY_SIZE(lines); i++) {
-		for (n = 1; n < 200; n++) {
+		for (n = 1; n < 250; n++) {
 			atomic_store(&allocs_left, n);
 			fd = client();
 			say(fd, lines[i]);
@@ -488,10 +501,247 @@ static void test_no_reader_no_signal(void **state)
 	start(1, 0);
 	for (i = 0; i < 50; i++) {
 		fd = client();
-		say(fd, "stat\nstat\nlist\nverify\n");
+		say(fd, "stat\nstat\nlist\nverify\nblocks\n");
 		close(fd);
 	}
 	expect_served();
+}
+
+/* The commands that change a disk: what they say, and what they did. */
+static void test_admin(void **state)
+{
+	static const struct {
+		const char *line, *error, *text; /* of the error, or the whole answer */
+	} rows[] = {
+		{ "drop-stats b.2", NULL, "{\"ok\":true,\"name\":\"b.2\"}" },
+		{ "set b.2 mem-limit=1M", NULL, "{\"ok\":true,\"name\":\"b.2\"}" },
+		{ "set b.2 algorithm=zstd:3 mem-limit=2M", NULL,
+			"{\"ok\":true,\"name\":\"b.2\"}" },
+		{ "set b.2 mem-limit=9M algorithm=zstd:9", "ENOSPC", "no more algorithms" },
+		{ "set b.2 mem-limit=9M nosuch=1", "EINVAL",
+			"\"nosuch=1\": allowed is mem-limit=SIZE, algorithm=NAME[:LEVEL]" },
+		{ "set b.2 mem-limit=9M dict=x", "ENOTSUP",
+			"\"set dict=x\" is not supported by this version" },
+		{ "set b.2 mem-limit", "EINVAL",
+			"\"mem-limit\": allowed is mem-limit=SIZE, algorithm=NAME[:LEVEL]" },
+		{ "set b.2 size=9M", "EINVAL",
+			"\"size=9M\": allowed is mem-limit=SIZE, algorithm=NAME[:LEVEL]" },
+		{ "set b.2", "EINVAL", "too few arguments; usage: set [DISK] KEY=VALUE..." },
+		{ "set nosuch mem-limit=9M", "ENOENT",
+			"no disk named \"nosuch\"; disks: default, b.2, compact" },
+		{ "set mem-limit=9M", "EINVAL",
+			"\"set\" needs the name of a disk; disks: default, b.2, compact" },
+		{ "reset default", NULL, "{\"ok\":true,\"name\":\"default\"}" },
+		{ "resize default 4097", NULL,
+			"{\"ok\":true,\"name\":\"default\",\"size\":8192}" },
+		{ "resize default 4K --force", NULL,
+			"{\"ok\":true,\"name\":\"default\",\"size\":4096}" },
+		{ "resize default 4K --hurry", "EINVAL",
+			"unknown option \"--hurry\"; allowed: --force" },
+		{ "resize default", "EINVAL",
+			"too few arguments; usage: resize [DISK] SIZE [--force]" },
+		{ "resize nosuch 4K", "ENOENT",
+			"no disk named \"nosuch\"; disks: default, b.2, compact" },
+		{ "verify default", NULL,
+			"{\"ok\":true,\"name\":\"default\",\"pages\":1000,\"bad\":0}" },
+		{ "verify compact", NULL,
+			"{\"ok\":false,\"errno\":\"EIO\",\"error\":\"3 of 1000 pages of disk "
+			"\\\"compact\\\" do not decode\",\"pages\":1000,\"bad\":3}" },
+		{ "add new size=1M algorithm=zstd", NULL,
+			"{\"ok\":true,\"name\":\"new\",\"size\":1048576}" },
+		{ "add new size=1M", "EEXIST", "there is a disk \"new\" already" },
+		{ "add stat size=1M", "EINVAL",
+			"\"stat\" is no disk's name: it is a word of uzramctl" },
+		{ "add other algorithm=lz4", "EINVAL", "add other: size=SIZE is required" },
+		{ "add other 1M", "EINVAL", "\"1M\": allowed is KEY=VALUE" },
+		{ "add other", "EINVAL", "add other: size=SIZE is required" },
+		{ "add", "EINVAL", "too few arguments; usage: add NAME size=SIZE [KEY=VALUE...]" },
+		{ "remove new", NULL, "{\"ok\":true,\"name\":\"new\"}" },
+		{ "remove new", "ENOENT", "no disk named \"new\"" },
+		{ "remove", "EINVAL", "too few arguments; usage: remove NAME" },
+		{ "remove a b", "EINVAL", "too many arguments; usage: remove NAME" },
+	};
+	size_t i;
+	int fd;
+
+	start(3, 0);
+	disks[2].bad = 3;
+	atomic_store(&destroyed, 0);
+	fd = client();
+	for (i = 0; i < ARRAY_SIZE(rows); i++) {
+		say(fd, rows[i].line);
+		say(fd, "\n");
+		if (rows[i].error)
+			expect_error(fd, rows[i].error, rows[i].text);
+		else
+			expect_text(fd, rows[i].text);
+	}
+	assert_int_equal(disks[0].resets, 1);
+	assert_int_equal(disks[0].size, 4096);
+	assert_int_equal(disks[1].drops, 1);
+	assert_int_equal(disks[1].limit, 2 << 20);
+	assert_ptr_equal(disks[1].algorithm, zcomp_find("zstd"));
+	assert_int_equal(disks[1].level, 3);
+	assert_int_equal(atomic_load(&destroyed), 2); /* one of them had no place */
+	close(fd);
+}
+
+/* A server that took all its memory at the start. */
+static void test_fixed(void **state)
+{
+	struct uz_error e;
+	int fd;
+
+	make_registry(1);
+	control = control_bind(path, NULL, &e);
+	assert_non_null(control);
+	control_set_fixed(control);
+	assert_int_equal(control_start(control, registry, &e), 0);
+	fd = client();
+	say(fd, "add new size=1M\n");
+	expect_error(fd, "ENOTSUP",
+		"add: a server with swap=yes takes all its memory at the start");
+	close(fd);
+	expect_served();
+}
+
+/* A disk with clients: what is refused, and what --force allows. */
+static void test_attached(void **state)
+{
+	struct uz_error e;
+	struct disk *disk;
+	int fd;
+
+	start(1, 0);
+	disk = registry_attach(registry, "", &e);
+	assert_ptr_equal(disk, &disks[0]);
+	fd = client();
+	say(fd, "reset\n");
+	expect_error(fd, "EBUSY", "reset: 1 client is attached to disk \"default\"");
+	say(fd, "remove default\n");
+	expect_error(fd, "EBUSY", "remove: 1 client is attached to disk \"default\"");
+	say(fd, "resize 2G\n");
+	expect_error(fd, "EBUSY", "resize: 1 client is attached to disk \"default\"; --force makes "
+		"it larger all the same");
+	say(fd, "resize 1M --force\n");
+	expect_error(fd, "EBUSY", "resize: 1 client is attached to disk \"default\": --force can "
+		"make it larger, not smaller");
+	say(fd, "resize 2G --force\n");
+	expect_text(fd, "{\"ok\":true,\"name\":\"default\",\"size\":2147483648}");
+	registry_detach(registry, disk);
+	/* While it is reset, nobody attaches, and other work has to wait. */
+	atomic_store(&disks[0].release, false);
+	say(fd, "reset\n");
+	sleep_ms(50);
+	assert_null(registry_attach(registry, "", &e));
+	assert_int_equal(e.code, EBUSY);
+	expect_served();
+	close(fd);
+	fd = client();
+	say(fd, "compact\n");
+	expect_error(fd, "EBUSY", "disk \"default\" is in use by another command");
+	atomic_store(&disks[0].release, true);
+	sleep_ms(50);
+	say(fd, "compact\n");
+	expect_text(fd, "{\"ok\":true,\"name\":\"default\",\"pages_compacted\":123}");
+	close(fd);
+}
+
+static void expect_rows(int fd, const char *line, size_t nr, json_int_t first, json_int_t next)
+{
+	json_t *answer, *rows;
+	json_int_t index;
+
+	say(fd, line);
+	answer = json_loads(hear(fd), 0, NULL);
+	assert_true(json_is_true(json_object_get(answer, "ok")));
+	rows = json_object_get(answer, "blocks");
+	assert_int_equal(json_array_size(rows), nr);
+	assert_int_equal(json_unpack(json_array_get(rows, 0), "{s:I}", "index", &index), 0);
+	assert_int_equal(index, first);
+	if (next)
+		assert_int_equal(json_integer_value(json_object_get(answer, "next")), next);
+	else
+		assert_true(json_is_null(json_object_get(answer, "next")));
+	json_decref(answer);
+}
+
+static void test_blocks(void **state)
+{
+	int fd;
+
+	start(1, 0);
+	fd = client();
+	expect_rows(fd, "blocks\n", 1024, 0, 1024);
+	expect_rows(fd, "blocks default --from 1024\n", 1024, 1024, 2048);
+	expect_rows(fd, "blocks --from 5 --to 7\n", 3, 5, 0);
+	expect_rows(fd, "blocks --to 1023\n", 1024, 0, 0);
+	expect_rows(fd, "blocks --to 99999999999 --from 262143\n", 1, 262143, 0);
+	say(fd, "blocks --to 0\n");
+	expect_text(fd, "{\"ok\":true,\"name\":\"default\",\"next\":null,\"blocks\":[{\"index\":0,"
+			"\"age\":7,\"flags\":\"h\",\"size\":4096,\"codec\":\"none\"}]}");
+	say(fd, "blocks --from 262144\n");
+	expect_error(fd, "ERANGE", "--from 262144: disk \"default\" has 262144 pages");
+	say(fd, "blocks --from 3 --to 2\n");
+	expect_error(fd, "EINVAL", "--from 3 is behind --to 2");
+	say(fd, "blocks --from\n");
+	expect_error(fd, "EINVAL", "--from needs the number of a page");
+	say(fd, "blocks --from 0x3\n");
+	expect_error(fd, "EINVAL", "--from 0x3: allowed is the number of a page");
+	say(fd, "blocks --from 99999999999999999999999\n");
+	expect_error(fd, "EINVAL",
+		"--from 99999999999999999999999: allowed is the number of a page");
+	say(fd, "blocks --of 3\n");
+	expect_error(fd, "EINVAL", "unknown option \"--of\"; allowed: --from, --to");
+	close(fd);
+}
+
+static void test_metrics(void **state)
+{
+	json_t *answer;
+	const char *text;
+	int fd;
+
+	start(2, 0);
+	fd = client();
+	say(fd, "metrics\n");
+	answer = json_loads(hear(fd), 0, NULL);
+	text = json_string_value(json_object_get(answer, "text"));
+	assert_non_null(text);
+	assert_non_null(strstr(text, "\nuzram_disk_size_bytes{disk=\"b.2\"} 1073741824\n"));
+	assert_non_null(strstr(text, "_bucket{disk=\"default\",op=\"read\",le=\"0.000001024\"} 0\n"));
+	assert_non_null(strstr(text, "_bucket{disk=\"default\",op=\"read\",le=\"0.000002048\"} 98\n"));
+	assert_non_null(strstr(text, "_bucket{disk=\"default\",op=\"read\",le=\"+Inf\"} 100\n"));
+	assert_non_null(strstr(text, "_seconds_sum{disk=\"default\",op=\"read\"} 0.000400000\n"));
+	assert_non_null(strstr(text, "_bucket{disk=\"b.2\",op=\"flush\",le=\"1.073741824\"} 0\n"));
+	assert_non_null(strstr(text, "_count{disk=\"b.2\",op=\"flush\"} 1\n"));
+	assert_non_null(strstr(text, "\nuzram_control_connections 1\n"));
+	json_decref(answer);
+	close(fd);
+}
+
+/* Lines of progress before the answer, where asked for; none for who does not read them. */
+static void test_progress(void **state)
+{
+	static const char ok[] = "{\"ok\":true,\"name\":\"default\",\"pages\":1000,\"bad\":0}";
+	int fd, deaf;
+
+	start(1, 0);
+	atomic_store(&disks[0].release, false);
+	fd = client();
+	say(fd, "verify --progress\n");
+	assert_non_null(strstr(hear(fd), ",\"total\":1000}"));
+	assert_non_null(strstr(hear(fd), "{\"done\":"));
+	deaf = client();
+	say(deaf, "verify --progress\n");
+	expect_error(deaf, "EBUSY", "verify of disk \"default\" is running");
+	atomic_store(&disks[0].release, true);
+	while (strstr(hear(fd), "\"done\""))
+		;
+	say(fd, "verify\n");
+	expect_text(fd, ok);
+	close(fd);
+	close(deaf);
 }
 
 static int run(void)
@@ -499,6 +749,12 @@ static int run(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_teardown(test_requests, stop),
 		cmocka_unit_test_teardown(test_documents, stop),
+		cmocka_unit_test_teardown(test_admin, stop),
+		cmocka_unit_test_teardown(test_fixed, stop),
+		cmocka_unit_test_teardown(test_attached, stop),
+		cmocka_unit_test_teardown(test_blocks, stop),
+		cmocka_unit_test_teardown(test_metrics, stop),
+		cmocka_unit_test_teardown(test_progress, stop),
 		cmocka_unit_test_teardown(test_pieces, stop),
 		cmocka_unit_test_teardown(test_long_line, stop),
 		cmocka_unit_test_teardown(test_binary, stop),

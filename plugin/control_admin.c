@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The commands that do something to a disk. */
+#ifdef HAVE_CONFIG_H
+#include <config.h>
+#endif
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+#include <time.h>
+
+#include "control_priv.h"
+#include "params.h"
+
+#define REMOVE_TRIES 20 /* 10 ms apart */
+
+/* json_pack's I. No counter gets near 2^63. */
+#define N(x) ((json_int_t)(x))
+
+static json_t *named(const struct ctl_call *call)
+{
+	return json_pack("{s:s}", "name", disk_name(call->disk));
+}
+
+static json_t *shutting_down(void)
+{
+	return ctl_error(ESHUTDOWN, "the server is shutting down");
+}
+
+json_t *ctl_run_compact(const struct ctl_call *call)
+{
+	uint64_t pages = disk_compact(call->disk, ctl_job_progress, (void *)call);
+
+	if (atomic_load(call->stop))
+		return shutting_down();
+	return json_pack("{s:s, s:I}", "name", disk_name(call->disk), "pages_compacted", N(pages));
+}
+
+json_t *ctl_run_verify(const struct ctl_call *call)
+{
+	uint64_t pages, bad;
+	json_t *answer;
+
+	if (!disk_verify(call->disk, &pages, &bad, ctl_job_progress, (void *)call))
+		return shutting_down();
+	if (!bad)
+		return json_pack("{s:s, s:I, s:I}", "name", disk_name(call->disk), "pages", N(pages),
+			"bad", N(bad));
+	answer = ctl_error(EIO, "%" PRIu64 " of %" PRIu64 " pages of disk \"%s\" do not decode",
+		bad, pages, disk_name(call->disk));
+	if (answer && (json_object_set_new(answer, "pages", json_integer(N(pages))) != 0 ||
+			      json_object_set_new(answer, "bad", json_integer(N(bad))) != 0)) {
+		json_decref(answer);
+		return NULL;
+	}
+	return answer;
+}
+
+json_t *ctl_run_drop_stats(const struct ctl_call *call)
+{
+	disk_drop_stats(call->disk);
+	return named(call);
+}
+
+/* The key of KEY=VALUE; "" if it has none, or a longer one than any there is. */
+static const char *pair_key(const char *pair, char key[32])
+{
+	size_t len = strcspn(pair, "=");
+
+	key[0] = '\0';
+	if (pair[len] && len < 32) {
+		memcpy(key, pair, len);
+		key[len] = '\0';
+	}
+	return key;
+}
+
+static int set_pair(struct disk_config *config, const char *pair, struct uz_error *e)
+{
+	const char *value = strchr(pair, '=');
+	char key[32];
+
+	if (!value || !*pair_key(pair, key))
+		return uz_fail(e, EINVAL, "\"%s\": allowed is KEY=VALUE", pair);
+	return params_disk_set(config, key, value + 1, e);
+}
+
+/* As set_pair(), for those keys that a disk in use can change. */
+static int set_live(struct disk_config *config, const char *pair, struct uz_error *e)
+{
+	static const char *const later[] = { "dict", "writeback", "writeback-limit",
+		"writeback-limit-enable", "writeback-batch", "high", "low", "promote", "batch",
+		"upkeep", "upkeep-cpu", "pool-overhead" };
+	char key[32];
+	size_t i;
+
+	pair_key(pair, key);
+	if (strcmp(key, "mem-limit") == 0 || strcmp(key, "algorithm") == 0)
+		return set_pair(config, pair, e);
+	for (i = 0; i < ARRAY_SIZE(later); i++)
+		if (strcmp(key, later[i]) == 0)
+			return uz_fail(e, ENOTSUP, "\"set %s\" is not supported by this version",
+				pair);
+	return uz_fail(e, EINVAL, "\"%s\": allowed is mem-limit=SIZE, algorithm=NAME[:LEVEL]",
+		pair);
+}
+
+static bool is_given(const struct ctl_call *call, const char *key)
+{
+	char text[32];
+	unsigned i;
+
+	for (i = 0; i < call->nr_args; i++)
+		if (strcmp(pair_key(call->args[i], text), key) == 0)
+			return true;
+	return false;
+}
+
+/* What can fail comes first, so that a failure changes nothing. */
+json_t *ctl_run_set(const struct ctl_call *call)
+{
+	struct disk_config config = { 0 };
+	struct uz_error e;
+	unsigned i;
+
+	for (i = 0; i < call->nr_args; i++)
+		if (set_live(&config, call->args[i], &e) != 0)
+			return ctl_refusal(&e);
+	if (is_given(call, "algorithm") &&
+		disk_set_algorithm(call->disk, config.algorithm, config.level, &e) != 0)
+		return ctl_refusal(&e);
+	if (is_given(call, "mem-limit"))
+		disk_set_limit(call->disk, config.mem_limit);
+	return named(call);
+}
+
+static json_t *take_alone(struct ctl_call *call, const char *what)
+{
+	struct uz_error e;
+
+	if (registry_alone(call->registry, call->disk, what, &e) != 0)
+		return ctl_refusal(&e);
+	call->alone = true;
+	return NULL;
+}
+
+json_t *ctl_prepare_reset(struct ctl_call *call)
+{
+	return take_alone(call, "reset");
+}
+
+json_t *ctl_run_reset(const struct ctl_call *call)
+{
+	disk_reset(call->disk);
+	return named(call);
+}
+
+/* With clients attached, a disk can only become larger, and only if forced. */
+json_t *ctl_prepare_resize(struct ctl_call *call)
+{
+	unsigned clients = registry_clients(call->registry, call->disk);
+	struct disk_config config = { 0 };
+	struct uz_error e;
+
+	if (call->nr_opts && strcmp(call->opts[0], "--force") != 0)
+		return ctl_error(EINVAL, "unknown option \"%s\"; allowed: --force", call->opts[0]);
+	if (params_disk_set(&config, "size", call->args[0], &e) != 0)
+		return ctl_refusal(&e);
+	call->size = (config.size + PAGE_SIZE - 1) / PAGE_SIZE * PAGE_SIZE;
+	if (!clients)
+		return take_alone(call, "resize");
+	if (!call->nr_opts)
+		return ctl_error(EBUSY,
+			"resize: %u client%s attached to disk \"%s\"; --force makes it larger all "
+			"the same",
+			clients, clients == 1 ? " is" : "s are", disk_name(call->disk));
+	if (call->size < disk_size(call->disk))
+		return ctl_error(EBUSY,
+			"resize: %u client%s attached to disk \"%s\": --force can make it larger, "
+			"not smaller",
+			clients, clients == 1 ? " is" : "s are", disk_name(call->disk));
+	return NULL;
+}
+
+json_t *ctl_run_resize(const struct ctl_call *call)
+{
+	struct uz_error e;
+
+	if (disk_resize(call->disk, call->size, &e) != 0)
+		return ctl_refusal(&e);
+	return json_pack("{s:s, s:I}", "name", disk_name(call->disk), "size",
+		N(disk_size(call->disk)));
+}
+
+/* What the disk to be added is to be like; 0, or -1 with *e filled. */
+static int new_config(const struct ctl_call *call, struct disk_config *config, struct uz_error *e)
+{
+	unsigned i;
+
+	params_disk_init(config);
+	if (call->control->fixed)
+		return uz_fail(e, ENOTSUP,
+			"add: a server with swap=yes takes all its memory at the start");
+	if (registry_check_name(call->args[0], e) != 0)
+		return -1;
+	strcpy(config->name, call->args[0]);
+	for (i = 1; i < call->nr_args; i++)
+		if (set_pair(config, call->args[i], e) != 0)
+			return -1;
+	if (!config->size)
+		return uz_fail(e, EINVAL, "add %s: size=SIZE is required", config->name);
+	return 0;
+}
+
+json_t *ctl_run_add(const struct ctl_call *call)
+{
+	struct disk_config config;
+	struct disk *disk;
+	struct uz_error e;
+	uint64_t size;
+
+	if (new_config(call, &config, &e) != 0)
+		return ctl_refusal(&e);
+	disk = disk_create(&config, &e);
+	if (!disk)
+		return ctl_refusal(&e);
+	size = disk_size(disk);
+	if (registry_add(call->registry, disk, &e) != 0) {
+		disk_destroy(disk);
+		return ctl_refusal(&e);
+	}
+	return json_pack("{s:s, s:I}", "name", config.name, "size", N(size));
+}
+
+json_t *ctl_run_remove(const struct ctl_call *call)
+{
+	const struct timespec pause = { .tv_nsec = 10 * 1000 * 1000 };
+	const char *name = call->args[0];
+	struct uz_error e;
+	int i;
+
+	/* The loop holds each disk for a moment when it is asked for statistics. */
+	for (i = 0; registry_remove(call->registry, name, &e) != 0; i++) {
+		if (e.code != EBUSY || i == REMOVE_TRIES || atomic_load(call->stop))
+			return ctl_refusal(&e);
+		nanosleep(&pause, NULL);
+	}
+	return json_pack("{s:s}", "name", name);
+}

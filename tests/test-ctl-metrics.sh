@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# `uzramctl metrics` is Prometheus' text format to those who know: promtool, or else
+# the parser of python3-prometheus-client; and it says what `stat` says.
+source "$(dirname "$0")/functions.sh"
+requires_tool jq
+client='from prometheus_client.parser import text_string_to_metric_families as parse'
+if command -v promtool >/dev/null; then
+	check () { timeout 60 promtool check metrics <"$1"; }
+elif /usr/bin/python3 -c "$client" 2>/dev/null; then
+	check () { timeout 60 /usr/bin/python3 -c "$client; import sys; list(parse(sys.stdin.read()))" <"$1"; }
+else
+	skip "needs promtool (prometheus) or python3-prometheus-client"
+fi
+
+real_data "$dir/real" 2
+start_nbdkit disk=a size=16M disk=b.2 size=32M algorithm=zstd:3 mem-limit=8M disk=c size=1G
+timeout 20 "$UZRAMCTL" -s "$control" metrics >"$dir/metrics"
+check "$dir/metrics" || fail "metrics of empty disks"
+for name in a b.2; do
+	timeout 60 "$tools/nbd-do" "nbd+unix:///$name?socket=$sock" put 0 "$dir/real" trim 0 64k
+done
+timeout 20 "$UZRAMCTL" -s "$control" metrics >"$dir/metrics"
+check "$dir/metrics" || fail "metrics"
+timeout 20 "$UZRAMCTL" -s "$control" --json stat >"$dir/stat"
+
+# same METRIC DISK MORE-LABELS PATH: the metric is what stat has at PATH.
+same () {
+	local value
+	value=$(grep -F "$1{disk=\"$2\"$3}" "$dir/metrics" | awk '{ print $NF }')
+	jq -e --arg name "$2" "[.disks[] | select(.name == \$name) | .$4] == [$value]" "$dir/stat" \
+	    >/dev/null || fail "$1 of $2 is $value"
+}
+for name in a b.2 c; do
+	same uzram_disk_size_bytes $name "" size
+	same uzram_disk_data_bytes $name "" mm_stat.orig_data_size
+	same uzram_disk_memory_bytes $name "" mm_stat.mem_used_total
+	same uzram_disk_limit_bytes $name "" mm_stat.mem_limit
+	same uzram_disk_written_pages_total $name "" writes
+	same uzram_disk_freed_pages_total $name "" io_stat.notify_free
+	for op in read write trim flush; do
+		same uzram_request_duration_seconds_count $name ",op=\"$op\"" latency_us.$op.count
+	done
+done
+timeout 20 "$UZRAMCTL" -s "$control" --json metrics | jq -e '.text | startswith("# HELP")' \
+    >/dev/null || fail "metrics --json"
+resident=$(awk '$1 == "process_resident_memory_bytes" { print $2 }' "$dir/metrics")
+[ "$resident" -gt 1000000 ] || fail "resident memory: $resident"
+for name in a b.2 c; do
+	timeout 20 "$UZRAMCTL" -s "$control" remove $name
+done
+timeout 20 "$UZRAMCTL" -s "$control" metrics >"$dir/metrics"
+check "$dir/metrics" || fail "metrics without a disk"
+stop_nbdkit
