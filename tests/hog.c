@@ -82,6 +82,7 @@ int main(int argc, char **argv)
 	step = 7919;
 	for (size_t i = 0, p = 0; i < pages; i++, p = (p + step) % pages)
 		bad += hash(mem + p * PAGE) != sums[p];
+	free(sums);
 	printf("hog: %zu pages, checked twice, %zu bad\n", pages, bad);
 	return bad != 0;
 }

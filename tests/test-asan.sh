@@ -17,4 +17,3 @@ done
 start_nbdkit 32M mem-limit=4M swap=yes swap-reserve=1M
 "$tools/nbd-do" "$uri" put 0 <(head -c 16M /dev/urandom) >/dev/null && fail "16 MiB fit into 4"
 stop_nbdkit
-! grep -E 'Sanitizer|runtime error' "$dir/server.log" || fail "a sanitizer complains"

@@ -7,11 +7,17 @@ requires_root
 requires_tool linux.uml nbd-client insmod mkswap
 [ "$UZRAM_SANITIZERS" = no ] || skip "sanitizers do not fit into 256 MiB"
 
+# Content that compresses to half on any machine, so that 230 MiB fit: what is
+# swapped out needs room too.
+{ find /usr/include /usr/share/perl -type f \( -name '*.h' -o -name '*.p[lm]' \) -print0 |
+    xargs -0 cat | head -c 24M; } >"$dir/content" 2>/dev/null || :
+[ "$(wc -c <"$dir/content")" -ge $((8 << 20)) ] || skip "needs 8 MiB of C headers and Perl modules"
+
 init=$(cd "$(dirname "$0")" && pwd)/uml-swap-init.sh
 cat >"$dir/init" <<END
 #!/bin/bash
 export DIR='$dir' UZRAM_PLUGIN='$UZRAM_PLUGIN' UZRAMCTL='$UZRAMCTL'
-export HOG='$tools/hog' HOG_MIB=230
+export HOG='$tools/hog' HOG_MIB=230 HOG_FILE='$dir/content'
 exec /bin/bash '$init'
 END
 chmod +x "$dir/init"

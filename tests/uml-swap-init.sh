@@ -26,8 +26,9 @@ step mkswap /dev/nbd0
 step swapon --discard /dev/nbd0
 locked=$(awk '/^Locked:/ { kb += $2 } END { print kb }' "/proc/$(cat /run/pid)/smaps")
 result "locked: $locked kB"
-result "$("$HOG" "$HOG_MIB" /usr/bin/* 2>&1)"
+result "$("$HOG" "$HOG_MIB" "$HOG_FILE" 2>&1)"
 result "pages out: $(awk '$1 == "pswpout" { print $2 }' /proc/vmstat)"
+result "pages in: $(awk '$1 == "pswpin" { print $2 }' /proc/vmstat)"
 result "stat: $("$UZRAMCTL" -s /run/control --json stat | tr -d '\n')"
 step swapoff /dev/nbd0
 result "swapoff: done"

@@ -9,7 +9,7 @@ workload () {
 	    put 12345678 "$dir/data" same 12345678 "$dir/data" \
 	    zero 1000001 99999 check 1000001 99999 0 trim 2m 2m check 2m 2m 0 \
 	    cache 0 8m status 0 32m >"$dir/extents"
-	timeout 300 nbdcopy --connections=4 --requests=16 "$dir/data" "$uri"
+	timeout 300 nbdcopy --flush --connections=4 --requests=16 "$dir/data" "$uri"
 	timeout 300 nbdcopy --connections=4 --requests=16 "$uri" "$dir/out"
 	cmp -n $((8 << 20)) "$dir/data" "$dir/out"
 	"$tools/nbd-do" "$uri" hangup write 16m 64k 32 2>/dev/null || :
