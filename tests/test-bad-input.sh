@@ -50,9 +50,17 @@ refused swap,maybe	1M swap=maybe
 refused swap-reserve,x	1M swap=yes swap-reserve=x
 refused write,sideways	1M write=sideways
 
+refused disk,name	1M disk=a/b
+refused disk,name	1M disk=
+refused disk,word	1M disk=stat
+refused disk,already	1M disk=a disk=a
+refused disk=b,size,required	disk=a size=1M disk=b
+refused control-group,control=PATH 1M control-group=root
+refused control-group,nosuchgroup 1M control="$dir/unused" control-group=nosuchgroup
+
 # Keys of later versions.
 for arg in accel=iaa accel-devices=1 accel-queue-depth=8 accel-fault=busy:1,1,0,-1 workers=2 \
-    control-group=staff upkeep=manual upkeep-cpu=5 pool-overhead=5 disk=a recompress=zstd \
+    upkeep=manual upkeep-cpu=5 pool-overhead=5 recompress=zstd \
     dict=/etc/passwd write=behind stage=4M streams=managed batch=8 backing=/dev/null \
     backing-size=1G backing-overwrite=yes writeback=auto writeback-batch=4 high=90 low=80 \
     promote=never; do
