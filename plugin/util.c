@@ -4,6 +4,7 @@
 #endif
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -60,23 +61,22 @@ static int suffix_shift(char c)
 
 int64_t uz_parse_size(const char *str)
 {
-	int64_t size = 0;
+	char *end;
+	intmax_t size;
 	int shift = 0;
 
-	if (*str < '0' || *str > '9')
+	errno = 0;
+	size = strtoimax(str, &end, 10);
+	if (end == str || errno || size < 0)
 		return -1;
-	for (; *str >= '0' && *str <= '9'; str++)
-		if (__builtin_mul_overflow(size, 10, &size) ||
-			__builtin_add_overflow(size, *str - '0', &size))
-			return -1;
-	if (*str) {
-		shift = suffix_shift(*str);
-		if (shift < 0 || str[1])
+	if (*end) {
+		shift = suffix_shift(*end);
+		if (shift < 0 || end[1])
 			return -1;
 	}
 	if (size > INT64_MAX >> shift)
 		return -1;
-	return size << shift;
+	return (int64_t)size << shift;
 }
 
 uint64_t uz_nsec(void)
