@@ -53,7 +53,7 @@ static const struct family {
 	{ "uzram_disk_read_pages_total", "Pages read.", M(reads) },
 	{ "uzram_disk_written_pages_total", "Pages written.", M(writes) },
 	{ "uzram_disk_trimmed_pages_total", "Pages trimmed or zeroed.", M(trims) },
-	{ "uzram_disk_freed_pages_total", "Stored pages freed by trim or zero.",
+	{ "uzram_disk_freed_pages_total", "Pages trimmed or zeroed, stored or not.",
 		M(io.notify_free) },
 	{ "uzram_disk_failed_reads_total", "Pages that could not be read.", M(io.failed_reads) },
 	{ "uzram_disk_failed_writes_total", "Pages that could not be written.",
