@@ -8,8 +8,8 @@ limit=$((8 << 20))
 real_data "$dir/real" 4
 head -c 32M /dev/urandom >"$dir/random"
 tail -c 4M "$dir/random" >"$dir/random4"
-seq -f 'page %.0f is easy to compress' 200000 >"$dir/easy"
-truncate -s 4M "$dir/easy"
+# Each page another, and a few dozen bytes when compressed.
+printf '%04095d\n' {1..512} >"$dir/easy"
 do="timeout 60 $tools/nbd-do"
 below_limit () {
 	[ "$(disk_stat limit_used)" -le $limit ] || fail "over the limit: $(disk_stat limit_used)"
@@ -44,10 +44,12 @@ below_limit
 if $do "$uri" put $((replaced + 100)) "$dir/random4" >"$dir/said"; then fail "it fitted"; fi
 
 # Smaller ones succeed, compressed or filled with one byte.
-$do "$uri" put 0 "$dir/easy" same 0 "$dir/easy" fill 1m 1m 7 check 1m 1m 7
+$do "$uri" put 8m "$dir/easy" same 8m "$dir/easy" fill 0 1m 7 check 0 1m 7
 below_limit
-# There is room again for as much as they gave up.
-$do "$uri" put 40m "$dir/easy" same 40m "$dir/easy"
+# There is room again for most of what they gave up: 2 MiB that was random.
+head -c 1536k "$dir/random4" >"$dir/again"
+$do "$uri" put 40m "$dir/again" same 40m "$dir/again" same 8m "$dir/easy"
+below_limit
 
 # Trimming makes room for all.
 $do "$uri" trim 0 64m

@@ -160,16 +160,15 @@ class Ceiling:
     """NBD with nothing behind it, plus the codec with nothing around it, on all
     the cores that the row can use, without a moment's idling."""
 
-    name = "ceiling"
-
-    def __init__(self, bench, row):
-        self.bench, self.row = bench, row
+    def __init__(self, name, bench, row, null_args):
+        self.name, self.bench, self.row = name, bench, row
+        self.null_args = null_args
         # A connection keeps a thread of the client and one of the server busy.
         self.cores = min(bench.cpus, 2 * row.connections)
         self.server = None
 
     def prepare(self, stack):
-        args = [self.bench.null_plugin, f"size={self.bench.disk_size}"]
+        args = self.null_args + [f"size={self.bench.disk_size}"]
         self.server = stack.enter_context(Server(args))
 
     def round(self, number):
@@ -288,7 +287,8 @@ def measure_io(bench, row, limits):
                            ZramContender("zram-all", bench, row, device, bench.cpus)]
         contenders += [NbdContender("memory-zstd", bench, row,
                                     ["memory", size, "allocator=zstd"], zstd_sample),
-                       Ceiling(bench, row)]
+                       Ceiling("ceiling", bench, row, ["-t", "1", "null"]),
+                       Ceiling("ceiling-bare", bench, row, [bench.null_plugin])]
         for contender in contenders:
             contender.prepare(stack)
             speeds[contender.name], details[contender.name] = [], []

@@ -2,9 +2,8 @@
 /*
  * An nbdkit plugin that does nothing at all: writes are dropped, and a read
  * answers with whatever the buffer holds. What remains is the cost of NBD and
- * of the client. nbdkit's own null plugin is not used for the ceiling: it
- * clears the buffer of each read, which decompression does anyway, and runs 16
- * threads for each connection. It must never serve anyone's data.
+ * of the client. nbdkit's own null plugin at least clears the buffer, as a
+ * server must that leaks nothing. It must never serve anyone's data.
  */
 #include <string.h>
 
