@@ -2,6 +2,7 @@
 /* See swap.h. */
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <semaphore.h>
 #include <stdio.h>
 #include <string.h>
@@ -26,6 +27,9 @@
 /* Deepest stack of a request, with room to spare: two pages, and a codec's frames. */
 #define STACK_BYTES (128u << 10)
 
+/* nbdkit's buffer for a thread's requests grows with them; Linux sends up to 128 KiB. */
+#define HEAP_BYTES (1u << 20)
+
 /*
  * Anonymous mappings of this size or more are not faulted in: the pool's address range, thread
  * stacks, and nbdkit's three static buffers of 64 MiB, of which it uses some KiB.
@@ -39,12 +43,41 @@ struct swap {
 	_Atomic bool stop;
 };
 
-void swap_touch_stack(void)
+static void touch_stack(void)
 {
 	volatile char stack[STACK_BYTES];
 
 	for (size_t i = 0; i < sizeof(stack); i += PAGE_SIZE)
 		stack[i] = 0;
+}
+
+/* What is freed stays with the thread, faulted in: see keep_heap(). */
+static void touch_heap(void)
+{
+	volatile char *heap = malloc(HEAP_BYTES);
+
+	for (size_t i = 0; heap && i < HEAP_BYTES; i += PAGE_SIZE)
+		heap[i] = 0;
+	free((void *)heap);
+}
+
+void swap_warm_thread(void)
+{
+	touch_stack();
+	touch_heap();
+}
+
+/*
+ * Freed memory is not given back to the system, and large pieces come from the heap too. Else the
+ * first request of 128 KiB would map, and fault in, a new buffer for its thread, while the kernel
+ * waits for that very request.
+ */
+static void keep_heap(void)
+{
+#ifdef M_TRIM_THRESHOLD
+	mallopt(M_MMAP_THRESHOLD, 32 << 20);
+	mallopt(M_TRIM_THRESHOLD, 256 << 20);
+#endif
 }
 
 /*
@@ -159,8 +192,9 @@ struct swap *swap_start(struct registry *registry, struct uz_error *e)
 	}
 	swap->registry = registry;
 	sem_init(&swap->wake, 0, 0);
+	keep_heap();
 	protect_process();
-	swap_touch_stack();
+	swap_warm_thread();
 	if (each_disk(swap, prepare_disk, e) == -1)
 		goto fail;
 	err = pthread_create(&swap->thread, NULL, refill, swap);

@@ -20,7 +20,7 @@ struct swap;
 struct swap *swap_start(struct registry *registry, struct uz_error *e);
 void swap_stop(struct swap *swap); /* NULL is fine */
 
-/* For each thread that serves requests, when it starts: faults in its stack. */
-void swap_touch_stack(void);
+/* For each thread that serves requests, when it starts: faults in its stack and some heap. */
+void swap_warm_thread(void);
 
 #endif

@@ -186,7 +186,7 @@ static void *uzram_open(int readonly)
 		return NULL;
 	}
 	if (params.swap)
-		swap_touch_stack();
+		swap_warm_thread();
 	return disk;
 }
 
