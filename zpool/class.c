@@ -119,14 +119,12 @@ static bool pool_add_pages(struct zpool *pool, uint64_t n, uint64_t max)
 }
 
 /*
- * Counts the pages that `cell` reaches into; false when `max` pages in the pool
- * (0: no bound) forbid them.
+ * Counts the span's first `pages` pages as touched; false when `max` pages in the pool (0: no
+ * bound) forbid that.
  */
-bool span_touch(struct zpool *pool, struct size_class *c, struct span *span, unsigned cell,
+bool span_touch_pages(struct zpool *pool, struct size_class *c, struct span *span, unsigned pages,
 	uint64_t max)
 {
-	unsigned pages = pages_for(c, cell + 1);
-
 	if (pages <= span->touched)
 		return true;
 	if (!pool_add_pages(pool, pages - span->touched, max))
@@ -134,6 +132,13 @@ bool span_touch(struct zpool *pool, struct size_class *c, struct span *span, uns
 	c->pages += pages - span->touched;
 	span->touched = pages;
 	return true;
+}
+
+/* The same for the pages that `cell` reaches into. */
+bool span_touch(struct zpool *pool, struct size_class *c, struct span *span, unsigned cell,
+	uint64_t max)
+{
+	return span_touch_pages(pool, c, span, pages_for(c, cell + 1), max);
 }
 
 /* The span's pages from number `pages` on no longer count. */

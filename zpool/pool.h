@@ -18,7 +18,8 @@
  *     or used: by one class, with at least one used cell.
  *  2. In a used span, nr_free is the number of bits set in free[]; no bit is
  *     set at or beyond the class's ncells.
- *  3. Used cells lie inside the first `touched` pages of their span.
+ *  3. Used cells lie inside the first `touched` pages of their span; pages behind
+ *     those may be counted ahead.
  *  4. A used span with a free cell is on its class's list number `bucket`,
  *     which follows from its fullness; a full span is on none.
  *  5. A class's spans, pages, objects, charged bytes and free cells are its
@@ -115,6 +116,9 @@ void class_rebucket(struct size_class *c, struct span *span);
 struct span *class_fullest(const struct size_class *c);
 struct span *class_sparsest(const struct size_class *c);
 void class_drop(struct zpool *pool, struct size_class *c, struct span *span);
+void span_populate(struct zpool *pool, const struct span *span, unsigned from, unsigned to);
+bool span_touch_pages(struct zpool *pool, struct size_class *c, struct span *span, unsigned pages,
+	uint64_t max);
 bool span_touch(struct zpool *pool, struct size_class *c, struct span *span, unsigned cell,
 	uint64_t max);
 void span_untouch(struct zpool *pool, struct size_class *c, struct span *span, unsigned pages);
