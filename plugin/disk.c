@@ -34,6 +34,25 @@ uint64_t disk_counter(struct disk *disk, enum counter counter)
 	return sum;
 }
 
+/* ns: a moment, in which a busy writer writes more than once. */
+#define WRITER_ACTIVE (10 * 1000 * 1000ull)
+
+unsigned disk_writers(struct disk *disk, uint64_t now)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < NR_SHARDS; i++)
+		n += atomic_load_explicit(&disk->shards[i].wrote_at, memory_order_relaxed) +
+			     WRITER_ACTIVE > now;
+	return n;
+}
+
+void disk_settle(struct disk *disk)
+{
+	if (!disk->config.swap)
+		zpool_settle(disk->pool);
+}
+
 bool disk_charge(struct disk *disk, int64_t bytes)
 {
 	uint64_t limit = atomic_load_explicit(&disk->mem_limit, memory_order_relaxed);
@@ -164,7 +183,9 @@ static bool make_stores(struct disk *disk)
 	if (!disk->pool || !disk->table)
 		return false;
 	table_on_charge(disk->table, charge_leaf, disk);
-	return true;
+	disk->batch = disk->config.batch;
+	disk->behind = !disk->config.through && disk->config.stage >= PAGE_SIZE;
+	return !disk->behind || stage_init(&disk->stage, (unsigned)(disk->config.stage / PAGE_SIZE)) == 0;
 }
 
 struct disk *disk_create(const struct disk_config *config, struct uz_error *e)
@@ -191,6 +212,10 @@ struct disk *disk_create(const struct disk_config *config, struct uz_error *e)
 		return NULL;
 	}
 	disk_set_limit(disk, config->mem_limit);
+	if (disk->behind) {
+		zpool_keep_pages(disk->pool, (uint64_t)disk->stage.max * PAGE_SIZE);
+		drain_add(&disk->drain, disk);
+	}
 	return disk;
 }
 
@@ -198,6 +223,9 @@ void disk_destroy(struct disk *disk)
 {
 	if (!disk)
 		return;
+	if (disk->drain.disk)
+		drain_remove(&disk->drain);
+	stage_destroy(&disk->stage);
 	table_destroy(disk->table);
 	zpool_destroy(disk->pool);
 	for (unsigned i = 0; i < disk->nr_codecs; i++)
@@ -212,7 +240,7 @@ int disk_prepare_swap(struct disk *disk, void (*low)(void *opaque), void *opaque
 	if (table_populate(disk->table) == -1)
 		return uz_fail(e, errno, "swap=yes: disk %s: cannot get memory for the slot table%s",
 			disk_name(disk), errno == ENOSPC ? ": mem-limit is smaller than it" : "");
-	if (zpool_set_reserve(disk->pool, disk->config.swap_reserve, low, opaque) == -1)
+	if (zpool_set_reserve(disk->pool, disk->config.swap_reserve + disk->stage.max * PAGE_SIZE, low, opaque) == -1)
 		return uz_fail(e, errno, "swap=yes: disk %s: cannot fault in swap-reserve=%llu",
 			disk_name(disk), (unsigned long long)disk->config.swap_reserve);
 	return 0;
@@ -274,10 +302,27 @@ void disk_get_stat(struct disk *disk, struct disk_stat *stat)
 		.zero_pages = disk_counter(disk, C_ZERO),
 		.table_bytes = table_bytes(disk->table),
 		.reserve_bytes = pool.reserve_pages * PAGE_SIZE,
+		.stage = {
+			.behind = disk->behind,
+			.pages = atomic_load(&disk->stage.used),
+			.pages_max = atomic_load(&disk->stage.used_max),
+			.coalesced = disk_counter(disk, C_COALESCED),
+			.direct = disk_counter(disk, C_DIRECT),
+		},
+		.streams = {
+			.managed = disk_counter(disk, C_MANAGED),
+			.percpu = disk_counter(disk, C_PERCPU),
+			.fallback = disk_counter(disk, C_FALLBACK),
+			.raw = disk_counter(disk, C_KEPT_RAW),
+			.batches = disk_counter(disk, C_BATCHES),
+			.batch_pages = disk_counter(disk, C_BATCH_PAGES),
+		},
 		.reads = disk_counter(disk, C_READS),
 		.writes = disk_counter(disk, C_WRITES),
 		.trims = disk_counter(disk, C_TRIMS),
 	};
+	for (unsigned i = 0; i < BATCH_BUCKETS; i++)
+		stat->streams.batch_sizes[i] = atomic_load(&disk->batch_hist[i]);
 	for (unsigned i = 0; i < NR_SHARDS; i++)
 		add_latency(&disk->shards[i], stat);
 }

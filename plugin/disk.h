@@ -44,7 +44,15 @@ struct disk_config {
 	bool swap;	    /* disk_prepare_swap() will be called */
 	bool locked;	    /* the process is going to lock its memory */
 	uint64_t swap_reserve; /* bytes of pool kept ready, with swap */
+	bool through;	       /* compress before acknowledging; else behind, up to: */
+	uint64_t stage;	       /* bytes of pages that wait for compression, up to STAGE_MAX */
+	unsigned batch;	       /* pages given to a compressor at once, 1..STAGE_BATCH_MAX */
 };
+
+#define STAGE_DEFAULT (UINT64_C(8) << 20)
+#define STAGE_MAX     (UINT64_C(4) << 30)
+#define BATCH_DEFAULT 32
+#define BATCH_BUCKETS 9 /* of 1, 2, 4 .. 256 pages */
 
 /* Asked now and then by a long operation, no lock held; false stops it. */
 typedef bool disk_progress_fn(void *opaque, unsigned done, unsigned total);
@@ -64,12 +72,15 @@ int disk_read(struct disk *disk, void *buf, uint64_t count, uint64_t offset);
  * ENOSPC at mem-limit, ENOMEM when the system gives none. Pages before the one
  * that failed are written, it and those after it hold what they held.
  */
-int disk_write(struct disk *disk, const void *buf, uint64_t count, uint64_t offset);
+int disk_write(struct disk *disk, const void *buf, uint64_t count, uint64_t offset, bool fua);
 
 /* Whole pages are freed, edges zeroed: reads as zeroes after. As disk_write(). */
 int disk_trim(struct disk *disk, uint64_t count, uint64_t offset);
 
-/* What was acknowledged is stored: nothing to wait for (write=through). */
+/*
+ * Waits until what was staged before has been compressed. Acknowledged pages are stored either
+ * way; so it cannot fail.
+ */
 int disk_flush(struct disk *disk);
 
 /*
@@ -111,6 +122,19 @@ struct disk_stat {
 	uint64_t zero_pages;  /* of same_pages, those filled with zeroes */
 	uint64_t table_bytes; /* resident slot table */
 	uint64_t reserve_bytes; /* pool kept ready with swap */
+	struct {
+		bool behind;
+		uint64_t pages, pages_max; /* that wait for compression, or are being compressed */
+		uint64_t coalesced; /* writes to pages that were staged already */
+		uint64_t direct;    /* pages compressed by their writer, as there was no room */
+	} stage;
+	struct {
+		uint64_t managed, percpu; /* pages compressed on a managed or a per-CPU stream */
+		uint64_t fallback;  /* of percpu: a managed one was wanted */
+		uint64_t raw;	    /* compression tried, and stored raw */
+		uint64_t batches, batch_pages;
+		uint64_t batch_sizes[BATCH_BUCKETS]; /* batches of up to 1, 2, 4 .. pages */
+	} streams;
 	uint64_t reads, writes, trims; /* pages, ever */
 	uint64_t latency[NR_DISK_OPS][DISK_LATENCY_BUCKETS]; /* requests */
 	uint64_t latency_sum_ns[NR_DISK_OPS];

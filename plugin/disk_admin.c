@@ -8,7 +8,8 @@ void disk_drop_stats(struct disk *disk)
 {
 	/* Not those that say what is stored now. */
 	static const enum counter past[] = { C_HUGE_SINCE, C_READS, C_WRITES, C_TRIMS,
-		C_NOTIFY_FREE, C_FAILED_READS, C_FAILED_WRITES };
+		C_NOTIFY_FREE, C_FAILED_READS, C_FAILED_WRITES, C_COALESCED, C_DIRECT, C_PERCPU,
+		C_MANAGED, C_FALLBACK, C_KEPT_RAW, C_BATCHES, C_BATCH_PAGES };
 
 	for (unsigned i = 0; i < NR_SHARDS; i++) {
 		for (unsigned c = 0; c < ARRAY_SIZE(past); c++)
@@ -19,6 +20,9 @@ void disk_drop_stats(struct disk *disk)
 				atomic_store(&disk->shards[i].latency[op][b], 0);
 		}
 	}
+	for (unsigned i = 0; i < BATCH_BUCKETS; i++)
+		atomic_store(&disk->batch_hist[i], 0);
+	atomic_store(&disk->stage.used_max, atomic_load(&disk->stage.used));
 	zpool_reset_max_used(disk->pool);
 	zpool_reset_compacted(disk->pool);
 }
@@ -55,15 +59,30 @@ int disk_resize(struct disk *disk, uint64_t size, struct uz_error *e)
 	return 0;
 }
 
+/* What workers have now they will find overwritten; afterwards none of them touches the disk. */
+void disk_drop_stage(struct disk *disk)
+{
+	uint64_t cut;
+
+	if (!disk->behind)
+		return;
+	stage_drop(&disk->stage);
+	if (stage_cut(&disk->stage, &cut))
+		while (!stage_wait(&disk->stage, cut, UINT64_C(1000000000)))
+			;
+}
+
 void disk_reset(struct disk *disk)
 {
 	struct page_io io = { .disk = disk, .now = uz_seconds() };
 
 	LOCK_SCOPE(&disk->lock);
+	disk_drop_stage(disk);
 	range_free(&io, 0, atomic_load(&disk->pages));
 	if (!disk->config.swap)
 		table_reset(disk->table);
 	disk_drop_stats(disk);
+	zpool_give_back(disk->pool);
 	zpool_reset(disk->pool);
 }
 
@@ -119,7 +138,8 @@ static void block_of(struct disk *disk, struct slot *slot, uint64_t index, uint3
 		strcpy(block->flags, "s");
 		break;
 	case SLOT_RAW:
-		strcpy(block->flags, "h");
+		if (!(flags & SLOT_STAGED))
+			strcpy(block->flags, "h");
 		block->size = PAGE_SIZE;
 		break;
 	case SLOT_OBJECT:

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What the files of the disk share: disk.c (life, limit), page_io.c (one page), request.c
- * (byte ranges), extents.c, stat.c. */
+/* What the files of the disk share: disk.c (life, limit), page_io.c (one page), page_stage.c (one
+ * staged page), request.c (byte ranges), extents.c. */
 #ifndef UZRAM_DISK_PRIV_H
 #define UZRAM_DISK_PRIV_H
 
@@ -8,6 +8,8 @@
 #include <string.h>
 
 #include "disk.h"
+#include "drain.h"
+#include "stage.h"
 #include "streams/zcomp.h"
 #include "table.h"
 #include "zpool/zpool.h"
@@ -28,6 +30,14 @@ enum counter {
 	C_NOTIFY_FREE,
 	C_FAILED_READS,
 	C_FAILED_WRITES,
+	C_COALESCED, /* written again while staged */
+	C_DIRECT,    /* compressed by their writer, though writes go behind */
+	C_PERCPU,    /* compressed on a per-CPU stream */
+	C_MANAGED,   /* on a managed one */
+	C_FALLBACK,  /* on a per-CPU one, though a managed one was wanted */
+	C_KEPT_RAW,  /* compression tried, and stored raw */
+	C_BATCHES,
+	C_BATCH_PAGES,
 	NR_COUNTERS
 };
 
@@ -38,6 +48,7 @@ struct counter_shard {
 	/* How many requests took 2^(i-1)..2^i ns, by kind. */
 	_Atomic uint64_t latency[NR_DISK_OPS][DISK_LATENCY_BUCKETS];
 	_Atomic uint64_t latency_sum[NR_DISK_OPS]; /* ns */
+	_Atomic uint64_t wrote_at; /* ns, uz_nsec() */
 } __attribute__((aligned(128)));
 
 struct disk {
@@ -51,6 +62,14 @@ struct disk {
 	struct zcomp *codecs[DISK_CODECS]; /* one that is set stays until reset */
 	unsigned nr_codecs;
 	_Atomic unsigned codec; /* for new objects */
+
+	/* write=behind: */
+	bool behind;
+	struct stage stage;
+	struct drain_client drain;
+	_Atomic unsigned batch; /* pages given to a compressor at once */
+	_Atomic uint64_t batch_hist[BATCH_BUCKETS];
+	_Atomic uint64_t alone, alone_until; /* ns: until then writers compress for themselves */
 
 	_Atomic uint64_t mem_limit;
 	_Atomic uint64_t compacted_at; /* uz_nsec() of the last compaction out of need */
@@ -72,6 +91,15 @@ static inline void count(struct disk *disk, enum counter counter, int64_t n)
 }
 
 uint64_t disk_counter(struct disk *disk, enum counter counter);
+
+/* How many threads have written in the last moment. */
+unsigned disk_writers(struct disk *disk, uint64_t now);
+
+/* What waits for compression stays raw; no other thread has anything of it after. No I/O may run. */
+void disk_drop_stage(struct disk *disk);
+
+/* Memory that only staging needed goes back to the system. */
+void disk_settle(struct disk *disk);
 
 /* A request of that kind, begun at `start` (uz_nsec()), is done. */
 static inline void count_latency(struct disk *disk, enum disk_op op, uint64_t start)
@@ -96,6 +124,9 @@ bool disk_compact_for_room(struct disk *disk);
 
 /* page_io.c: one page. The leaf is pinned by the caller; 0, or -1 with errno. */
 
+/* Staged pages that a request gathers before it puts them on the list. */
+#define STAGED_MAX 32
+
 /*
  * A request's pages: which disk and leaf, when (seconds, for their age), and what it has
  * changed so far: given to the disk's counters once, by io_end(), not page by page.
@@ -103,10 +134,15 @@ bool disk_compact_for_room(struct disk *disk);
 struct page_io {
 	struct disk *disk;
 	struct table_ref ref;
+	uint64_t leaf; /* its number, if io_leaf() got it */
 	struct zcomp_strm *zstrm; /* held from the first page that needs one; io_stream_put() */
 	uint32_t now;
+	bool through; /* compressed before it is acknowledged */
 	int live; /* slots of the leaf that became live, less those that became empty */
 	int64_t charged, counts[NR_COUNTERS];
+	unsigned room;	    /* entries of the stage that the request may still use */
+	unsigned nr_staged; /* used, and not on the list yet */
+	uint64_t staged[STAGED_MAX];
 };
 
 /* Lets the stream go, if there is one. Soon: others wait for it. */
@@ -114,6 +150,54 @@ void io_stream_put(struct page_io *io);
 
 /* As disk_charge(), on the request's account as long as there is no limit to keep. */
 bool io_charge(struct page_io *io, int64_t bytes);
+
+static inline uint32_t slot_state(const struct slot *slot)
+{
+	return slot_peek(slot) & ~SLOT_LOCK;
+}
+
+static inline bool has_object(uint32_t flags)
+{
+	return slot_type(flags) == SLOT_OBJECT || slot_type(flags) == SLOT_RAW;
+}
+
+/* What a slot held at some moment; compared by content, so no re-use can deceive. */
+struct page_snap {
+	uint32_t flags;
+	uint64_t val;
+	size_t len;
+	unsigned char bytes[PAGE_SIZE];
+};
+
+bool snap_holds(struct disk *disk, struct slot *slot, const struct page_snap *snap);
+
+/* The content that a slot is to have. */
+struct page_new {
+	uint32_t flags;
+	uint64_t val;	   /* a fill word; or a cell's handle, 0 if none could be had */
+	const void *bytes; /* what is to go there */
+	size_t len;
+};
+
+/* The locked slot's content becomes `new`, if the limit allows its growth; the caller frees what it
+ * held, and unlocks it with new->flags. */
+bool slot_replace(struct page_io *io, struct slot *slot, uint32_t old, const struct page_new *new);
+
+/*
+ * Gives the slot its new content, and frees whichever object is left over. With `snap`, only if
+ * the slot still holds that: else EAGAIN. ENOSPC leaves the slot as it is.
+ */
+int page_publish(struct page_io *io, uint64_t index, const struct page_new *new,
+	const struct page_snap *snap);
+
+/* Would an object of so many bytes take a whole page? Then the page is stored raw. */
+static inline bool too_large(size_t len)
+{
+	return len > PAGE_SIZE || zpool_charge(len) == PAGE_SIZE;
+}
+
+/* Counts what a slot holds, or, with n -1, held. */
+void count_state(struct page_io *io, uint32_t flags, uint64_t val, int n);
 
 /* Reads as zeroes where the slot is empty. Fills all of `dst`. */
 int page_read(struct page_io *io, uint64_t index, void *dst);
@@ -126,6 +210,42 @@ void page_free(struct page_io *io, uint64_t index);
 void page_prefetch(struct page_io *io, uint64_t index);
 /* As page_read(), but it does not make the page young. */
 int page_verify(struct page_io *io, uint64_t index, void *dst);
+
+/* page_stage.c: a page's way through the stage. */
+
+/*
+ * Stores the page raw, to be compressed later. 0; or -1: EAGAIN as page_publish(), or ENOSPC when
+ * there is no room in the list or the limit, so that it must be compressed first.
+ */
+int page_stage(struct page_io *io, uint64_t index, const void *src, const struct page_snap *snap);
+
+/* What the request has staged goes on the list, and what it reserved there beyond is given back. */
+void io_stage_push(struct page_io *io);
+void io_stage_end(struct page_io *io);
+
+/*
+ * Copies the page, if it is staged and nobody has it, and marks it with the token, which no other
+ * operation may have meanwhile. False: there is nothing to do.
+ */
+bool page_take(struct page_io *io, uint64_t index, uint32_t token, void *copy);
+
+/*
+ * Publishes what became of it, if the slot still has that token: `bytes` made by codec number `codec`; or,
+ * with len 0, the page stays raw for good. Without memory for the result it stays raw, too.
+ */
+void page_finish(struct page_io *io, uint64_t index, uint32_t token, unsigned codec,
+	const void *bytes, size_t len);
+
+/* Not now after all: it goes on waiting. False: it need not, it has been overwritten or trimmed. */
+bool page_untake(struct page_io *io, uint64_t index, uint32_t token);
+
+/* The leaf of `index` becomes the io's, for callers that go from page to page. False: there is none. */
+bool io_leaf(struct page_io *io, uint64_t index);
+void io_leaf_put(struct page_io *io);
+
+/* request.c */
+struct page_io io_begin(struct disk *disk, uint64_t start);
+void io_end(struct page_io *io);
 
 /* request.c: frees pages [from, end), not counted as trimmed. */
 void range_free(struct page_io *io, uint64_t from, uint64_t end);

@@ -7,24 +7,6 @@
  */
 #include "disk_priv.h"
 
-/* What a slot held at some moment; compared by content, so no re-use can deceive. */
-struct page_snap {
-	uint32_t flags;
-	uint64_t val;
-	size_t len;
-	unsigned char bytes[PAGE_SIZE];
-};
-
-static inline uint32_t slot_state(const struct slot *slot)
-{
-	return slot_peek(slot) & ~SLOT_LOCK;
-}
-
-static inline bool has_object(uint32_t flags)
-{
-	return slot_type(flags) == SLOT_OBJECT || slot_type(flags) == SLOT_RAW;
-}
-
 /* One 8-byte word, repeated to the end? The last word differs soonest, as in zram. */
 static bool same_filled(const unsigned char *p, uint64_t *word)
 {
@@ -41,7 +23,7 @@ static void fill(unsigned char *p, uint64_t word)
 		memcpy(p + i, &word, 8);
 }
 
-static void count_state(struct page_io *io, uint32_t flags, uint64_t val, int n)
+void count_state(struct page_io *io, uint32_t flags, uint64_t val, int n)
 {
 	switch (slot_type(flags)) {
 	case SLOT_EMPTY:
@@ -52,6 +34,8 @@ static void count_state(struct page_io *io, uint32_t flags, uint64_t val, int n)
 			io->counts[C_ZERO] += n;
 		break;
 	case SLOT_RAW:
+		if (flags & SLOT_STAGED)
+			break;
 		io->counts[C_HUGE] += n;
 		if (n > 0)
 			io->counts[C_HUGE_SINCE] += n;
@@ -80,6 +64,27 @@ void io_stream_put(struct page_io *io)
 	if (io->zstrm)
 		zcomp_stream_put(io->zstrm);
 	io->zstrm = NULL;
+}
+
+/* --- leaves --- */
+
+bool io_leaf(struct page_io *io, uint64_t index)
+{
+	if (io->ref.slots && io->leaf == index >> LEAF_SHIFT)
+		return true;
+	io_leaf_put(io);
+	io->leaf = index >> LEAF_SHIFT;
+	return index < atomic_load(&io->disk->pages) &&
+	       table_get(io->disk->table, index, false, &io->ref);
+}
+
+void io_leaf_put(struct page_io *io)
+{
+	io_stream_put(io);
+	if (io->ref.slots)
+		table_put(io->disk->table, &io->ref, io->live);
+	io->ref.slots = NULL;
+	io->live = 0;
 }
 
 /* --- reading --- */
@@ -193,23 +198,16 @@ static void snap_take(struct disk *disk, struct slot *slot, struct page_snap *sn
 	slot_unlock(slot, snap->flags);
 }
 
-static bool snap_holds(struct disk *disk, struct slot *slot, const struct page_snap *snap)
+bool snap_holds(struct disk *disk, struct slot *slot, const struct page_snap *snap)
 {
-	if (slot_state(slot) != snap->flags)
+	/* Whether anybody is compressing it does not matter. */
+	if ((slot_state(slot) ^ snap->flags) & ~SLOT_TOKEN)
 		return false;
 	if (!has_object(snap->flags))
 		return slot_val(slot) == snap->val;
 	return zpool_size(disk->pool, slot_val(slot)) == snap->len &&
 	       memcmp(zpool_object(disk->pool, slot_val(slot)), snap->bytes, snap->len) == 0;
 }
-
-/* The content that a slot is to have. */
-struct page_new {
-	uint32_t flags;
-	uint64_t val;	   /* a fill word; or a cell's handle, 0 if none could be had */
-	const void *bytes; /* what is to go there */
-	size_t len;
-};
 
 /* Into the locked slot's own object, if that is large enough: needs no memory. */
 static bool overwrite(struct page_io *io, struct slot *slot, uint32_t old,
@@ -225,9 +223,7 @@ static bool overwrite(struct page_io *io, struct slot *slot, uint32_t old,
 	return true;
 }
 
-/* The locked slot's content becomes `new`, if the limit allows its growth. */
-static bool replace(struct page_io *io, struct slot *slot, uint32_t old,
-	const struct page_new *new)
+bool slot_replace(struct page_io *io, struct slot *slot, uint32_t old, const struct page_new *new)
 {
 	struct disk *disk = io->disk;
 	int64_t growth = 0;
@@ -246,11 +242,7 @@ static bool replace(struct page_io *io, struct slot *slot, uint32_t old,
 	return true;
 }
 
-/*
- * Gives the slot its new content, and frees whichever object is left over. With `snap`, only if
- * the slot still holds that: else EAGAIN. ENOSPC leaves the slot as it is.
- */
-static int publish(struct page_io *io, uint64_t index, const struct page_new *new,
+int page_publish(struct page_io *io, uint64_t index, const struct page_new *new,
 	const struct page_snap *snap)
 {
 	struct disk *disk = io->disk;
@@ -267,7 +259,7 @@ static int publish(struct page_io *io, uint64_t index, const struct page_new *ne
 	} else {
 		zhandle_t old_object = has_object(old) ? slot_val(slot) : 0;
 
-		if (in_memory && replace(io, slot, old, new))
+		if (in_memory && slot_replace(io, slot, old, new))
 			garbage = old_object;
 		else if (!overwrite(io, slot, old, new))
 			err = ENOSPC;
@@ -295,20 +287,28 @@ static int try_write(struct page_io *io, uint64_t index, const void *src,
 
 	prefetch(io, index, 0); /* what it replaces will be freed: 4 % of a rewrite */
 	if (same_filled(src, &new.val))
-		return publish(io, index, &new, snap);
+		return page_publish(io, index, &new, snap);
+	if (disk->behind && !io->through) {
+		if (page_stage(io, index, src, snap) == 0)
+			return 0;
+		if (errno == EAGAIN)
+			return -1;
+		io->counts[C_DIRECT]++;
+	}
 
 	zstrm = io_stream(io, disk->codecs[codec]);
 	new.bytes = zstrm->buffer;
 	new.flags = slot_flags(SLOT_OBJECT, codec);
 	/* Incompressible, or the codec failed: raw, which needs no codec to read. */
-	if (zcomp_compress(disk->codecs[codec], zstrm, src, &new.len) != 0 ||
-	    new.len > PAGE_SIZE || zpool_charge(new.len) == PAGE_SIZE) {
+	io->counts[C_PERCPU]++;
+	if (zcomp_compress(disk->codecs[codec], zstrm, src, &new.len) != 0 || too_large(new.len)) {
+		io->counts[C_KEPT_RAW]++;
 		new.bytes = src;
 		new.len = PAGE_SIZE;
 		new.flags = slot_flags(SLOT_RAW, 0);
 	}
 	new.val = zpool_alloc(disk->pool, new.len, index);
-	return publish(io, index, &new, snap);
+	return page_publish(io, index, &new, snap);
 }
 
 static int write_page(struct page_io *io, uint64_t index, const void *src,
@@ -356,7 +356,7 @@ void page_free(struct page_io *io, uint64_t index)
 {
 	/* Most of a trimmed range is empty: leave those without a locked instruction. */
 	if (slot_type(slot_peek(table_slot(&io->ref, index))) != SLOT_EMPTY)
-		publish(io, index, &(struct page_new){ .flags = SLOT_EMPTY }, NULL);
+		page_publish(io, index, &(struct page_new){ .flags = SLOT_EMPTY }, NULL);
 }
 
 /* --- moving --- */

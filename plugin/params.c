@@ -5,8 +5,10 @@
 #include <string.h>
 #include <strings.h>
 
+#include "drain.h"
 #include "params.h"
 #include "registry.h"
+#include "stage.h"
 #include "streams/zcomp.h"
 
 #define SIZE_WORDS "a number with an optional suffix b k m g t p e (powers of 1024) or s (512)"
@@ -15,12 +17,15 @@ const char params_help[] =
 	"[size=]<SIZE>      (required) Size of the disk.\n"
 	"algorithm=<NAME[:LEVEL]>      lz4 (default), lz4hc, zstd, deflate or none.\n"
 	"mem-limit=<SIZE>              Most memory that stored pages may take (0: none).\n"
-	"write=through                 Compress before acknowledging.\n"
+	"write=behind|through          Compress after acknowledging (default), or before.\n"
+	"stage=<SIZE>                  Most pages that wait for compression (8M).\n"
+	"batch=<N>                     Pages given to a compressor at once (32).\n"
 	"disk=<NAME>                   Begins a disk, served as export NAME.\n"
 	"control=<PATH>                Control socket, for uzramctl.\n"
 	"control-group=<NAME>          Who else may read statistics over it.\n"
 	"swap=yes                      Lock and fault in all memory, to serve as swap.\n"
-	"swap-reserve=<SIZE>           Memory kept ready with swap=yes (32M).";
+	"swap-reserve=<SIZE>           Memory kept ready with swap=yes (32M).\n"
+	"workers=<N>                   Threads that compress (one for each CPU).";
 
 static bool process_locks; /* with swap=yes, for disks that come later */
 
@@ -28,6 +33,8 @@ void params_disk_init(struct disk_config *config)
 {
 	*config = (struct disk_config){ .algorithm = zcomp_find("lz4"),
 		.level = ZCOMP_LEVEL_UNSET,
+		.stage = STAGE_DEFAULT,
+		.batch = BATCH_DEFAULT,
 		.locked = process_locks };
 }
 
@@ -100,12 +107,43 @@ static int set_mem_limit(struct disk_config *disk, const char *value, struct uz_
 
 static int set_write(struct disk_config *disk, const char *value, struct uz_error *e)
 {
-	if (!strcmp(value, "behind"))
-		return uz_fail(e, ENOTSUP,
-			"write=behind: not supported by this version; allowed is write=through");
-	if (strcmp(value, "through"))
-		return uz_fail(e, EINVAL, "write=%s: allowed is write=through", value);
+	if (strcmp(value, "behind") && strcmp(value, "through"))
+		return uz_fail(e, EINVAL, "write=%s: allowed is behind or through", value);
+	disk->through = !strcmp(value, "through");
 	return 0;
+}
+
+/* One page at least, or nothing could be staged; at most what 20 bits of entries hold. */
+static int set_stage(struct disk_config *disk, const char *value, struct uz_error *e)
+{
+	uint64_t size = 0;
+
+	if (size_value("stage", value, &size, e) == -1)
+		return -1;
+	if (size < PAGE_SIZE || size > STAGE_MAX)
+		return uz_fail(e, EINVAL, "stage=%s: allowed is 4k to 4g (write=through is without)",
+			value);
+	disk->stage = size;
+	return 0;
+}
+
+static int number_value(const char *key, const char *value, unsigned min, unsigned max,
+	unsigned *n, struct uz_error *e)
+{
+	char *end;
+	unsigned long v;
+
+	errno = 0;
+	v = strtoul(value, &end, 10);
+	if (errno || *end || *value < '0' || *value > '9' || v < min || v > max)
+		return uz_fail(e, EINVAL, "%s=%s: allowed is %u to %u", key, value, min, max);
+	*n = (unsigned)v;
+	return 0;
+}
+
+static int set_batch(struct disk_config *disk, const char *value, struct uz_error *e)
+{
+	return number_value("batch", value, 1, STAGE_BATCH_MAX, &disk->batch, e);
 }
 
 /* --- the process's --- */
@@ -159,6 +197,11 @@ static int set_swap(struct params *params, const char *value, struct uz_error *e
 	return 0;
 }
 
+static int set_workers(struct params *params, const char *value, struct uz_error *e)
+{
+	return number_value("workers", value, 1, DRAIN_WORKERS_MAX, &params->workers, e);
+}
+
 static int set_swap_reserve(struct params *params, const char *value, struct uz_error *e)
 {
 	return size_value("swap-reserve", value, &params->swap_reserve, e);
@@ -172,6 +215,8 @@ static const struct {
 	{ "algorithm", set_algorithm },
 	{ "mem-limit", set_mem_limit },
 	{ "write", set_write },
+	{ "stage", set_stage },
+	{ "batch", set_batch },
 };
 
 static const struct {
@@ -183,13 +228,14 @@ static const struct {
 	{ "control-group", set_control_group },
 	{ "swap", set_swap },
 	{ "swap-reserve", set_swap_reserve },
+	{ "workers", set_workers },
 };
 
 /* Known, so that nobody takes silence for effect. */
 static const char *const later[] = {
-	"recompress", "dict", "stage", "streams", "batch", "backing", "backing-size",
+	"recompress", "dict", "streams", "backing", "backing-size",
 	"backing-overwrite", "writeback", "writeback-batch", "high", "low", "promote", "accel",
-	"accel-fault", "workers", "upkeep", "upkeep-cpu", "pool-overhead",
+	"accel-fault", "upkeep", "upkeep-cpu", "pool-overhead",
 };
 
 static int refuse_key(const char *key, const char *value, bool process, struct uz_error *e)

@@ -17,6 +17,7 @@ struct params {
 	const char *control_group; /* or NULL */
 	bool swap;
 	uint64_t swap_reserve; /* bytes, of all disks together */
+	unsigned workers;      /* 0: as many as CPUs */
 };
 
 void params_init(struct params *params);

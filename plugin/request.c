@@ -15,14 +15,16 @@ static uint64_t pages_touched(uint64_t offset, uint64_t len)
 	return len ? ((offset + len - 1) >> PAGE_SHIFT) - (offset >> PAGE_SHIFT) + 1 : 0;
 }
 
-static struct page_io io_begin(struct disk *disk, uint64_t start)
+struct page_io io_begin(struct disk *disk, uint64_t start)
 {
 	return (struct page_io){ .disk = disk, .now = (uint32_t)(start / 1000000000) };
 }
 
 /* What the request changed, to the disk's counters. */
-static void io_end(struct page_io *io)
+void io_end(struct page_io *io)
 {
+	if (io->disk->behind)
+		io_stage_end(io);
 	if (io->charged)
 		atomic_fetch_add_explicit(&io->disk->charged, (uint64_t)io->charged,
 			memory_order_relaxed);
@@ -41,14 +43,6 @@ static void page_done(struct page_io *io, uint64_t index)
 {
 	if ((index + 1) % STREAM_PAGES == 0)
 		io_stream_put(io);
-}
-
-/* The request is done with a leaf. */
-static void leaf_put(struct page_io *io)
-{
-	io_stream_put(io);
-	table_put(io->disk->table, &io->ref, io->live);
-	io->live = 0;
 }
 
 static int read_leaf(struct page_io *io, char *buf, uint64_t len, uint64_t offset)
@@ -83,7 +77,7 @@ static int read_range(struct page_io *io, char *buf, uint64_t len, uint64_t offs
 
 		if (table_get(table, offset >> PAGE_SHIFT, false, &io->ref)) {
 			ret = read_leaf(io, buf, n, offset);
-			leaf_put(io);
+			io_leaf_put(io);
 		} else {
 			memset(buf, 0, n);
 		}
@@ -140,7 +134,7 @@ static int write_range(struct page_io *io, const char *buf, uint64_t len, uint64
 		if (!table_get(table, offset >> PAGE_SHIFT, true, &io->ref))
 			return -1;
 		ret = write_leaf(io, buf, n, offset);
-		leaf_put(io);
+		io_leaf_put(io);
 		if (ret == -1)
 			return -1;
 		buf += n;
@@ -150,13 +144,26 @@ static int write_range(struct page_io *io, const char *buf, uint64_t len, uint64
 	return 0;
 }
 
-int disk_write(struct disk *disk, const void *buf, uint64_t len, uint64_t offset)
+/* Are writers told to compress for themselves? Staged pages they still overwrite where they are. */
+static bool alone(struct disk *disk, uint64_t now)
 {
-	uint64_t start = uz_nsec();
-	struct page_io io = io_begin(disk, start);
-	int ret = write_range(&io, buf, len, offset);
+	unsigned shard = likely(disk_shard) ? disk_shard : disk_shard_pick();
 
-	io.counts[C_WRITES] = (int64_t)pages_touched(offset, len);
+	atomic_store_explicit(&disk->shards[shard - 1].wrote_at, now, memory_order_relaxed);
+	return now < atomic_load_explicit(&disk->alone_until, memory_order_relaxed);
+}
+
+int disk_write(struct disk *disk, const void *buf, uint64_t len, uint64_t offset, bool fua)
+{
+	uint64_t start = uz_nsec(), pages = pages_touched(offset, len);
+	struct page_io io = io_begin(disk, start);
+	int ret;
+
+	io.through = fua || !disk->behind || !drain_running();
+	if (!io.through && !alone(disk, start))
+		io.room = stage_reserve(&disk->stage, (unsigned)min_u64(pages, UINT32_MAX));
+	ret = write_range(&io, buf, len, offset);
+	io.counts[C_WRITES] = (int64_t)pages;
 	io.counts[C_FAILED_WRITES] = ret == -1;
 	io_end(&io);
 	count_latency(disk, DISK_WRITE, start);
@@ -196,7 +203,7 @@ static int trim_range(struct page_io *io, uint64_t len, uint64_t offset)
 		n = up_to(LEAF_BYTES, offset, end - offset);
 		if (table_get(table, index, false, &io->ref)) {
 			ret = trim_leaf(io, n, offset);
-			leaf_put(io);
+			io_leaf_put(io);
 		}
 		if (ret == -1)
 			return -1;
@@ -233,8 +240,17 @@ int disk_trim(struct disk *disk, uint64_t len, uint64_t offset)
 	return ret;
 }
 
+/* How long a flush waits before it asks the workers again: nothing is lost if they do not hear. */
+#define FLUSH_AGAIN (2 * 1000 * 1000ull) /* ns */
+
 int disk_flush(struct disk *disk)
 {
-	count_latency(disk, DISK_FLUSH, uz_nsec());
+	uint64_t start = uz_nsec(), cut;
+
+	if (disk->behind && stage_cut(&disk->stage, &cut))
+		do
+			drain_wake();
+		while (!stage_wait(&disk->stage, cut, FLUSH_AGAIN) && drain_running());
+	count_latency(disk, DISK_FLUSH, start);
 	return 0;
 }

@@ -110,6 +110,36 @@ static json_t *latency_document(const struct disk_stat *st)
 	return document;
 }
 
+static json_t *stage_document(const struct disk_stat *st)
+{
+	return json_pack("{s:s, s:I, s:I, s:I, s:I}", "write", st->stage.behind ? "behind" : "through",
+		"pages", N(st->stage.pages), "pages_max", N(st->stage.pages_max), "coalesced",
+		N(st->stage.coalesced), "direct", N(st->stage.direct));
+}
+
+/* [[pages, batches of up to so many, and more than those before], ...], none empty. */
+static json_t *batch_sizes(const struct disk_stat *st)
+{
+	json_t *array = json_array();
+
+	for (unsigned i = 0; array && i < BATCH_BUCKETS; i++)
+		if (st->streams.batch_sizes[i] &&
+			json_array_append_new(array, json_pack("[i, I]", 1 << i,
+				N(st->streams.batch_sizes[i]))) != 0) {
+			json_decref(array);
+			return NULL;
+		}
+	return array;
+}
+
+static json_t *streams_document(const struct disk_stat *st)
+{
+	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "managed", N(st->streams.managed),
+		"percpu", N(st->streams.percpu), "fallback", N(st->streams.fallback), "raw",
+		N(st->streams.raw), "batches", N(st->streams.batches), "batch_pages",
+		N(st->streams.batch_pages), "batch_sizes", batch_sizes(st));
+}
+
 static json_t *disk_document(struct registry *registry, struct disk *disk)
 {
 	struct disk_stat st;
@@ -119,12 +149,13 @@ static json_t *disk_document(struct registry *registry, struct disk *disk)
 	if (st.level != ZCOMP_LEVEL_UNSET)
 		level = json_integer(st.level);
 	/* o* and o? differ: a missing level is left out, a missing part is no memory. */
-	return json_pack("{s:s, s:I, s:s, s:o*, s:I, s:I, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:I, "
-			 "s:o}",
+	return json_pack("{s:s, s:I, s:s, s:o*, s:I, s:I, s:o, s:o, s:o, s:o, s:I, s:I, s:I, s:I, "
+			 "s:I, s:I, s:o}",
 		"name", disk_name(disk), "size", N(st.size), "algorithm", st.algorithm, "level",
 		level, "clients", N(registry_clients(registry, disk)), "limit_used",
 		N(st.limit_used), "mm_stat", mm_document(&st), "io_stat",
-		io_document(&st), "zero_pages", N(st.zero_pages), "table_bytes", N(st.table_bytes),
+		io_document(&st), "stage", stage_document(&st), "streams",
+		streams_document(&st), "zero_pages", N(st.zero_pages), "table_bytes", N(st.table_bytes),
 		"reserve_bytes", N(st.reserve_bytes), "reads", N(st.reads), "writes", N(st.writes),
 		"trims", N(st.trims), "latency_us", latency_document(&st));
 }

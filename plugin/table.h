@@ -29,6 +29,9 @@
 #define SLOT_TYPE	 (7u << SLOT_TYPE_SHIFT)
 #define SLOT_CODEC_SHIFT 5 /* which of the disk's codecs made the object */
 #define SLOT_CODEC	 (15u << SLOT_CODEC_SHIFT)
+#define SLOT_STAGED	 (1u << 9) /* raw, and to be compressed */
+#define SLOT_TOKEN_SHIFT 16 /* of a staged slot: the operation that has a copy of it; 0: none yet */
+#define SLOT_TOKEN	 (0xffffu << SLOT_TOKEN_SHIFT)
 
 enum slot_type {
 	SLOT_EMPTY, /* reads as zeroes; val is 0 */

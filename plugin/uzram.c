@@ -14,6 +14,7 @@
 #include <nbdkit-plugin.h>
 
 #include "control.h"
+#include "drain.h"
 #include "params.h"
 #include "registry.h"
 #include "swap.h"
@@ -49,6 +50,7 @@ static void uzram_load(void)
 static void uzram_unload(void)
 {
 	control_stop(control);
+	drain_stop();
 	swap_stop(swap);
 	registry_destroy(registry);
 	params_free(&params);
@@ -133,6 +135,8 @@ static int uzram_after_fork(void)
 	/* A disk that came later would be neither locked nor faulted in. */
 	if (control && params.swap)
 		control_set_fixed(control);
+	if (drain_start(params.workers, params.swap, &e) == -1)
+		return fail(&e);
 	if (control && control_start(control, registry, &e) == -1)
 		return fail(&e);
 	return 0;
@@ -244,7 +248,7 @@ static int uzram_pread(void *handle, void *buf, uint32_t count, uint64_t offset,
 static int uzram_pwrite(void *handle, const void *buf, uint32_t count, uint64_t offset,
 	uint32_t flags)
 {
-	return disk_write(handle, buf, count, offset);
+	return disk_write(handle, buf, count, offset, flags & NBDKIT_FLAG_FUA);
 }
 
 static int uzram_flush(void *handle, uint32_t flags)

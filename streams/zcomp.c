@@ -304,6 +304,24 @@ int zcomp_compress(struct zcomp *comp, struct zcomp_strm *zstrm, const void *src
 	return ret;
 }
 
+void zcomp_compress_batch(struct zcomp *comp, struct zcomp_strm *zstrm, struct zcomp_page *pages,
+			  unsigned n)
+{
+	unsigned i;
+
+	for (i = 0; i < n; i++) {
+		struct zcomp_req req = {
+			.src = pages[i].src,
+			.src_len = ZCOMP_PAGE_SIZE,
+			.dst = pages[i].dst,
+			.dst_len = ZCOMP_BUFFER_SIZE,
+		};
+
+		pages[i].result = comp->ops->compress(&comp->params, zstrm->ctx, &req);
+		pages[i].dst_len = req.dst_len;
+	}
+}
+
 bool zcomp_decompress_needs_stream(const struct zcomp *comp)
 {
 	return comp->ops->decompress_needs_ctx;

@@ -150,6 +150,18 @@ void zcomp_stream_switch(struct zcomp_strm *zstrm, struct zcomp *comp);
  */
 int zcomp_compress(struct zcomp *comp, struct zcomp_strm *zstrm, const void *src, size_t *dst_len);
 
+/* One page of a batch. */
+struct zcomp_page {
+	const void *src; /* ZCOMP_PAGE_SIZE bytes */
+	void *dst;	 /* ZCOMP_BUFFER_SIZE bytes of room */
+	size_t dst_len;	 /* bytes made */
+	int result;	 /* 0 or a negative errno, of this page alone */
+};
+
+/* Compresses n pages, one result each. Software does them one after another. */
+void zcomp_compress_batch(struct zcomp *comp, struct zcomp_strm *zstrm, struct zcomp_page *pages,
+			  unsigned n);
+
 /*
  * Restores a page. `zstrm` may be NULL unless zcomp_decompress_needs_stream().
  * 0, or -EINVAL when the bytes are not a whole page's.

@@ -14,7 +14,7 @@
 	} while (0)
 
 struct tally {
-	uint64_t objects, bytes, spans, pages;
+	uint64_t objects, bytes, spans, pages, kept;
 };
 
 static bool check_cells(struct zpool *pool, struct size_class *c, struct span *span, struct tally *t)
@@ -38,10 +38,11 @@ static bool check_cells(struct zpool *pool, struct size_class *c, struct span *s
 		t->objects++;
 		top = cell + 1;
 	}
-	CHECK(nr_free == span->nr_free && nr_free < c->ncells);
+	CHECK(nr_free == span->nr_free && (nr_free == c->ncells) == span->kept);
 	CHECK(pages_for(c, top) <= span->touched && span->touched <= c->npages);
 	t->spans++;
 	t->pages += span->touched;
+	t->kept += span->kept ? span->touched : 0;
 	return true;
 }
 
@@ -90,6 +91,7 @@ bool zpool_check(struct zpool *pool)
 
 		CHECK(c->spans == sum[i].spans && c->pages == sum[i].pages);
 		CHECK(c->objects == sum[i].objects && c->bytes == sum[i].bytes);
+		CHECK(c->kept == sum[i].kept && c->kept <= c->keep);
 		pages += c->pages;
 	}
 	CHECK(pages == atomic_load(&pool->pages));

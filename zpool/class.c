@@ -150,9 +150,39 @@ void span_untouch(struct zpool *pool, struct size_class *c, struct span *span, u
 	atomic_fetch_sub_explicit(&pool->pages, n, memory_order_relaxed);
 }
 
+/* May an emptied span stay with its class? Then it does. */
+bool class_keep(struct size_class *c, struct span *span)
+{
+	if (c->kept + span->touched > c->keep)
+		return false;
+	c->kept += span->touched;
+	span->kept = true;
+	class_rebucket(c, span);
+	return true;
+}
+
+/* One that is kept; NULL: none. */
+struct span *class_kept(const struct size_class *c)
+{
+	struct span *span = c->kept ? class_sparsest(c) : NULL;
+
+	while (span && !span->kept)
+		span = span->next;
+	return span;
+}
+
+/* It is used again, or goes. */
+void class_unkeep(struct size_class *c, struct span *span)
+{
+	if (span->kept)
+		c->kept -= span->touched;
+	span->kept = false;
+}
+
 /* The class lets go of an emptied span; span->touched still says how far to give back. */
 void class_drop(struct zpool *pool, struct size_class *c, struct span *span)
 {
+	class_unkeep(c, span);
 	class_unlink(c, span);
 	c->spans--;
 	span_untouch(pool, c, span, 0);

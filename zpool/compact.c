@@ -85,17 +85,22 @@ static bool empty_one(struct zpool *pool, struct size_class *c, struct span *src
  */
 static bool class_step(struct zpool *pool, struct size_class *c, unsigned *busy, size_t *pages)
 {
-	struct span *src, *dst, *emptied = NULL;
+	struct span *src, *dst, *kept, *emptied = NULL;
 	bool more = false;
 	uint64_t before;
 
 	pthread_mutex_lock(&c->lock);
 	before = c->pages;
+	kept = class_kept(c);
 	src = class_sparsest(c);
 	dst = class_fullest(c);
 	if (src && src == dst)
 		dst = src->next; /* one bucket: any two of it */
-	if (src && dst) {
+	if (kept) {
+		class_drop(pool, c, kept);
+		emptied = kept;
+		more = true;
+	} else if (src && dst) {
 		more = empty_one(pool, c, src, dst, busy);
 		if (src->nr_free == c->ncells) {
 			class_drop(pool, c, src);
@@ -113,6 +118,25 @@ static bool class_step(struct zpool *pool, struct size_class *c, unsigned *busy,
 	return more;
 }
 
+static void compact_class(struct zpool *pool, struct size_class *c, size_t *pages)
+{
+	unsigned busy = 0;
+
+	while (class_step(pool, c, &busy, pages))
+		;
+}
+
+void zpool_settle(struct zpool *pool)
+{
+	size_t pages = 0;
+
+	if (!pool->move)
+		return;
+	pthread_mutex_lock(&pool->compact_lock);
+	compact_class(pool, &pool->classes[CLASS_HUGE], &pages);
+	pthread_mutex_unlock(&pool->compact_lock);
+}
+
 size_t zpool_compact(struct zpool *pool, zpool_progress_fn *progress, void *opaque)
 {
 	size_t pages = 0;
@@ -122,10 +146,7 @@ size_t zpool_compact(struct zpool *pool, zpool_progress_fn *progress, void *opaq
 	pthread_mutex_lock(&pool->compact_lock);
 	/* Largest first: that is where the memory is. */
 	for (unsigned i = NR_CLASSES; i-- > 0;) {
-		unsigned busy = 0;
-
-		while (class_step(pool, &pool->classes[i], &busy, &pages))
-			;
+		compact_class(pool, &pool->classes[i], &pages);
 		if (progress && !progress(opaque, NR_CLASSES - i, NR_CLASSES))
 			break;
 	}

@@ -15,7 +15,7 @@
  * Invariants, whenever no operation is in progress:
  *  1. A span is free (on pool->free, untouched by us), reserved (on
  *     pool->reserved, all its pages faulted in), fresh (index >= pool->fresh),
- *     or used: by one class, with at least one used cell.
+ *     or used: by one class, with at least one used cell, or kept, with none.
  *  2. In a used span, nr_free is the number of bits set in free[]; no bit is
  *     set at or beyond the class's ncells.
  *  3. Used cells lie inside the first `touched` pages of their span; pages behind
@@ -24,7 +24,8 @@
  *     which follows from its fullness; a full span is on none.
  *  5. A class's spans, pages, objects, charged bytes and free cells are its
  *     spans' added up; pool->pages is the classes' pages added up.
- *  6. Every used cell's header has a length that its class can hold.
+ *  6. A class's kept pages are its kept spans' touched pages, at most what it may keep.
+ *  7. Every used cell's header has a length that its class can hold.
  *
  * Locks: a class's lock guards the class and its spans' descriptors; span_lock
  * guards the lists of spans not in use. Headers and cells are the object's
@@ -61,12 +62,14 @@ struct span {
 	uint8_t bucket;	 /* list it is on, or BUCKET_NONE */
 	uint8_t touched; /* pages from its start that cells have used */
 	bool used;	 /* by a class */
+	bool kept;	 /* emptied, but not given back: see zpool_keep_pages() */
 };
 
 struct size_class {
 	pthread_mutex_t lock;
 	struct span *partial[NR_BUCKETS]; /* 0: sparsest */
 	uint64_t objects, bytes, spans, pages;
+	uint64_t kept, keep; /* pages of kept spans, and how many it may keep */
 	/* Fixed: */
 	uint16_t cell;	 /* bytes */
 	uint16_t ncells; /* of a span */
@@ -116,6 +119,9 @@ void class_rebucket(struct size_class *c, struct span *span);
 struct span *class_fullest(const struct size_class *c);
 struct span *class_sparsest(const struct size_class *c);
 void class_drop(struct zpool *pool, struct size_class *c, struct span *span);
+bool class_keep(struct size_class *c, struct span *span);
+struct span *class_kept(const struct size_class *c);
+void class_unkeep(struct size_class *c, struct span *span);
 void span_populate(struct zpool *pool, const struct span *span, unsigned from, unsigned to);
 bool span_touch_pages(struct zpool *pool, struct size_class *c, struct span *span, unsigned pages,
 	uint64_t max);

@@ -207,6 +207,7 @@ static int take_cell(struct zpool *pool, struct size_class *c, struct span *span
 	r->from = r->to = span->touched;
 	if (!span_touch(pool, c, span, cell, max))
 		return -1;
+	class_unkeep(c, span);
 	if (span->touched > r->from && !max)
 		touch_ahead(pool, c, r);
 	r->to = span->touched;
@@ -273,7 +274,9 @@ zhandle_t zpool_alloc(struct zpool *pool, size_t size, uint64_t owner)
 	struct request request = { .size = size }, *r = &request;
 	zhandle_t handle = class_alloc(pool, &pool->classes[index], r);
 
-	/* No page to be had: a larger cell that lies free and touched will do. */
+	/* No page to be had: one that is kept; or a larger cell that lies free and touched. */
+	if (!handle && zpool_give_back(pool))
+		handle = class_alloc(pool, &pool->classes[index], r);
 	for (unsigned i = index + 1; !handle && i < NR_CLASSES; i++) {
 		struct size_class *c = &pool->classes[i];
 
@@ -290,6 +293,34 @@ zhandle_t zpool_alloc(struct zpool *pool, size_t size, uint64_t owner)
 	return handle;
 }
 
+void zpool_keep_pages(struct zpool *pool, uint64_t bytes)
+{
+	struct size_class *c = &pool->classes[CLASS_HUGE];
+
+	pthread_mutex_lock(&c->lock);
+	c->keep = bytes >> ZPAGE_SHIFT;
+	pthread_mutex_unlock(&c->lock);
+}
+
+bool zpool_give_back(struct zpool *pool)
+{
+	struct size_class *c = &pool->classes[CLASS_HUGE];
+	bool any = false;
+	struct span *span;
+
+	do {
+		pthread_mutex_lock(&c->lock);
+		span = class_kept(c);
+		if (span)
+			class_drop(pool, c, span);
+		pthread_mutex_unlock(&c->lock);
+		if (span)
+			span_put(pool, span);
+		any = any || span;
+	} while (span);
+	return any;
+}
+
 void zpool_free(struct zpool *pool, zhandle_t handle)
 {
 	struct span *span = handle_span(pool, handle);
@@ -301,10 +332,10 @@ void zpool_free(struct zpool *pool, zhandle_t handle)
 	cell_set_free(span, handle_cell(pool, c, handle));
 	c->objects--;
 	c->bytes -= size;
-	empty = span->nr_free == c->ncells;
+	empty = span->nr_free == c->ncells && !class_keep(c, span);
 	if (empty)
 		class_drop(pool, c, span);
-	else
+	else if (!span->kept)
 		class_rebucket(c, span);
 	pthread_mutex_unlock(&c->lock);
 	if (empty)

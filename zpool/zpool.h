@@ -153,6 +153,16 @@ size_t zpool_compact(struct zpool *pool, zpool_progress_fn *progress, void *opaq
 int zpool_set_reserve(struct zpool *pool, uint64_t bytes, void (*low)(void *opaque), void *opaque);
 int zpool_refill(struct zpool *pool);
 
+/*
+ * For objects of whole pages that come and go: up to `bytes` of their emptied spans stay resident
+ * for the next ones, counted in zpool_stats' `pages`. zpool_give_back() lets them go, true if there
+ * were any; an allocation that can get no other page does so itself. zpool_settle() also moves
+ * such objects together, as zpool_compact() would. Both for a thread that has time.
+ */
+void zpool_keep_pages(struct zpool *pool, uint64_t bytes);
+bool zpool_give_back(struct zpool *pool);
+void zpool_settle(struct zpool *pool);
+
 struct zpool_stats {
 	uint64_t objects;	  /* objects stored */
 	uint64_t bytes;		  /* their sizes added up */

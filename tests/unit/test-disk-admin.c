@@ -11,15 +11,15 @@ static void limit_is_live(void **state)
 	struct disk *disk = new_disk("lz4", 16 * MIB, 0);
 
 	make(in, sizeof(in), RANDOM);
-	assert_int_equal(disk_write(disk, in, sizeof(in), 0), 0);
+	assert_int_equal(disk_write(disk, in, sizeof(in), 0, false), 0);
 	disk_set_limit(disk, 100000); /* below what is used */
 	assert_int_equal(stat_of(disk).mm.mem_limit, 100000);
-	assert_int_equal(disk_write(disk, in, 4096, MIB / 2), -1);
-	assert_int_equal(disk_write(disk, in, 4096, 0), 0);
+	assert_int_equal(disk_write(disk, in, 4096, MIB / 2, false), -1);
+	assert_int_equal(disk_write(disk, in, 4096, 0, false), 0);
 	disk_read(disk, out, sizeof(in), 0);
 	assert_memory_equal(in, out, sizeof(in));
 	disk_set_limit(disk, 0);
-	assert_int_equal(disk_write(disk, in, 4096, MIB / 2), 0);
+	assert_int_equal(disk_write(disk, in, 4096, MIB / 2, false), 0);
 	assert_true(disk_check(disk));
 	disk_destroy(disk);
 }
@@ -40,7 +40,7 @@ static void algorithm_is_live(void **state)
 
 		zcomp_parse(specs[i % 6], &ops, &level, err, sizeof(err));
 		assert_int_equal(disk_set_algorithm(disk, ops, level, &e), 0);
-		assert_int_equal(disk_write(disk, in + i * 4096, 4096, i * 4096), 0);
+		assert_int_equal(disk_write(disk, in + i * 4096, 4096, i * 4096, false), 0);
 		assert_string_equal(stat_of(disk).algorithm, ops->name);
 	}
 	disk_read(disk, out, sizeof(in), 0);
@@ -70,7 +70,7 @@ static void resize_larger_keeps_and_smaller_drops(void **state)
 	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
 		assert_int_equal(disk_resize(disk, sizes[i], &e), 0);
 		assert_int_equal(disk_size(disk), sizes[i]);
-		assert_int_equal(disk_write(disk, in + i * 4096, 4096, sizes[i] - 4096), 0);
+		assert_int_equal(disk_write(disk, in + i * 4096, 4096, sizes[i] - 4096, false), 0);
 		for (size_t k = 0; k <= i; k++) {
 			assert_int_equal(disk_read(disk, out, 4096, sizes[k] - 4096), 0);
 			assert_memory_equal(out, in + k * 4096, 4096);
@@ -108,7 +108,7 @@ static void grown_pool_holds_what_it_must(void **state)
 	assert_int_equal(disk_resize(disk, 256 * MIB, &e), 0);
 	make(in, sizeof(in), RANDOM);
 	for (uint64_t at = 0; at < 256 * MIB; at += sizeof(in))
-		assert_int_equal(disk_write(disk, in, sizeof(in), at), 0);
+		assert_int_equal(disk_write(disk, in, sizeof(in), at, false), 0);
 	assert_int_equal(stat_of(disk).mm.mem_used_total, 256 * MIB);
 	disk_destroy(disk);
 }
@@ -125,7 +125,7 @@ static void reset_gives_everything_back(void **state)
 
 		make(in, sizeof(in), HALF);
 		for (uint64_t at = 0; at < 64 * MIB; at += sizeof(in))
-			assert_int_equal(disk_write(disk, in, sizeof(in), at), 0);
+			assert_int_equal(disk_write(disk, in, sizeof(in), at, false), 0);
 		disk_read(disk, out, sizeof(out), 0);
 		disk_reset(disk);
 		st = stat_of(disk);
@@ -157,7 +157,7 @@ static void verify_finds_what_does_not_decode(void **state)
 	make(in, sizeof(in), TEXT);
 	make(in, 4096, WORD);
 	make(in + 4096, 4096, RANDOM);
-	disk_write(disk, in, sizeof(in), 4096 * 100);
+	disk_write(disk, in, sizeof(in), 4096 * 100, false);
 	assert_true(disk_verify(disk, &pages, &bad, NULL, NULL));
 	assert_int_equal(pages, 64);
 	assert_int_equal(bad, 0);
@@ -186,7 +186,7 @@ static void verify_can_be_stopped(void **state)
 	uint64_t pages, bad;
 
 	make(in, sizeof(in), TEXT);
-	disk_write(disk, in, sizeof(in), 0);
+	disk_write(disk, in, sizeof(in), 0, false);
 	assert_false(disk_verify(disk, &pages, &bad, stop_now, NULL));
 	disk_destroy(disk);
 }
@@ -200,8 +200,8 @@ static void blocks_list_what_is_stored(void **state)
 	make(in, 4096, WORD);
 	make(in + 4096, 4096, TEXT);
 	make(in + 8192, 4096, RANDOM);
-	disk_write(disk, in, 3 * 4096, 255 * 4096); /* across two leaves */
-	disk_write(disk, in + 4096, 4096, far * 4096);
+	disk_write(disk, in, 3 * 4096, 255 * 4096, false); /* across two leaves */
+	disk_write(disk, in + 4096, 4096, far * 4096, false);
 	assert_int_equal(disk_blocks(disk, 0, far, blocks, 8, &next), 4);
 	assert_int_equal(next, far + 1);
 	assert_int_equal(blocks[0].index, 255);
@@ -232,7 +232,7 @@ static void drop_stats_keeps_what_is_stored(void **state)
 	struct disk_stat st;
 
 	make(in, sizeof(in), RANDOM);
-	disk_write(disk, in, sizeof(in), 0);
+	disk_write(disk, in, sizeof(in), 0, false);
 	disk_read(disk, out, sizeof(in), 0);
 	disk_trim(disk, 32 * 4096, 0);
 	disk_flush(disk);

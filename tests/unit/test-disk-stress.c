@@ -81,7 +81,7 @@ static void page_step(uint64_t *rng)
 	case 2:
 		for (uint64_t i = 0; i < n; i++)
 			page_make(buf + i * PAGE_SIZE / 8, index + i, next(rng) | 1);
-		write_ok(disk_write(disk, buf, n * PAGE_SIZE, index * PAGE_SIZE));
+		write_ok(disk_write(disk, buf, n * PAGE_SIZE, index * PAGE_SIZE, false));
 		break;
 	case 3:
 		if (disk_trim(disk, n * PAGE_SIZE, index * PAGE_SIZE) == -1)
@@ -121,7 +121,7 @@ static void lane_step(struct worker *w, uint64_t *rng)
 			write_ok(-1);
 			return;
 		}
-	} else if (disk_write(disk, buf, len, offset) == -1) {
+	} else if (disk_write(disk, buf, len, offset, false) == -1) {
 		write_ok(-1);
 		return;
 	}

@@ -66,7 +66,7 @@ static void every_codec_and_kind(void **state)
 
 		for (unsigned i = 0; i < 64; i++)
 			make(in + i * 4096, 4096, i % NR_KINDS);
-		assert_int_equal(disk_write(disk, in, sizeof(in), MIB - 12 * 4096), 0);
+		assert_int_equal(disk_write(disk, in, sizeof(in), MIB - 12 * 4096, false), 0);
 		assert_int_equal(disk_read(disk, out, sizeof(out), MIB - 12 * 4096), 0);
 		assert_memory_equal(in, out, sizeof(in));
 		st = stat_of(disk);
@@ -89,11 +89,11 @@ static void parts_of_pages(void **state)
 	unsigned char page[4096], in[512];
 
 	make(page, 4096, TEXT);
-	disk_write(disk, page, 4096, 8192);
+	disk_write(disk, page, 4096, 8192, false);
 	for (unsigned i = 0; i < 8; i++) {
 		make(in, 512, RANDOM);
 		memcpy(page + i * 512, in, 512);
-		assert_int_equal(disk_write(disk, in, 512, 8192 + i * 512), 0);
+		assert_int_equal(disk_write(disk, in, 512, 8192 + i * 512, false), 0);
 	}
 	for (unsigned offset = 0; offset < 4096; offset += 61) {
 		unsigned char out[4096];
@@ -112,7 +112,7 @@ static void trim_frees_whole_pages_and_zeroes_edges(void **state)
 	static unsigned char in[16 * 4096], out[16 * 4096];
 
 	make(in, sizeof(in), RANDOM);
-	disk_write(disk, in, sizeof(in), 0);
+	disk_write(disk, in, sizeof(in), 0, false);
 	assert_int_equal(disk_trim(disk, 3 * 4096 + 200, 4096 + 100), 0);
 	assert_int_equal(stat_of(disk).io.notify_free, 2);
 	assert_int_equal(stat_of(disk).mm.orig_data_size, 14 * 4096);
@@ -174,9 +174,9 @@ static void extents_are_clipped_and_merged(void **state)
 	s = look(disk, UINT32_MAX, 12345, false);
 	assert_int_equal(s.runs, 1);
 	assert_int_equal(s.holes, UINT32_MAX);
-	disk_write(disk, page, 4096, far);
-	disk_write(disk, page, 4096, far + 4096);
-	disk_write(disk, page, 4096, far + 3 * 4096);
+	disk_write(disk, page, 4096, far, false);
+	disk_write(disk, page, 4096, far + 4096, false);
+	disk_write(disk, page, 4096, far + 3 * 4096, false);
 	s = look(disk, 1ull << 44, 0, false);
 	assert_int_equal(s.runs, 5);
 	assert_int_equal(s.data, 3 * 4096);
@@ -194,7 +194,7 @@ static void extents_are_clipped_and_merged(void **state)
 	assert_int_equal(disk_extents(disk, 4096, 0, false, refuse, NULL), -1);
 	/* A same-filled page of zeroes is data all the same: it was written. */
 	make(page, 4096, ZEROES);
-	disk_write(disk, page, 4096, 4096);
+	disk_write(disk, page, 4096, 4096, false);
 	assert_int_equal(look(disk, 16384, 0, false).data, 4096);
 	disk_destroy(disk);
 }
@@ -209,7 +209,7 @@ static void huge_disk_is_lazy(void **state)
 		unsigned char in[4096], out[4096];
 
 		make(in, 4096, HALF);
-		assert_int_equal(disk_write(disk, in, 4096, last), 0);
+		assert_int_equal(disk_write(disk, in, 4096, last, false), 0);
 		assert_int_equal(disk_read(disk, out, 4096, last), 0);
 		assert_memory_equal(in, out, 4096);
 		assert_int_equal(stat_of(disk).table_bytes, 4096);
@@ -227,7 +227,7 @@ static void limit_refuses_growth_alone(void **state)
 	uint64_t pages = 0;
 
 	make(in, 4096, RANDOM);
-	while (disk_write(disk, in, 4096, pages * 4096) == 0)
+	while (disk_write(disk, in, 4096, pages * 4096, false) == 0)
 		pages++;
 	assert_int_equal(errno, ENOSPC);
 	assert_in_range(pages, 1000, 1024);
@@ -242,21 +242,21 @@ static void limit_refuses_growth_alone(void **state)
 	}
 	/* A replacement of the same size, and smaller ones, succeed. */
 	make(in, 4096, RANDOM);
-	assert_int_equal(disk_write(disk, in, 4096, 0), 0);
+	assert_int_equal(disk_write(disk, in, 4096, 0, false), 0);
 	disk_read(disk, out, 4096, 0);
 	assert_memory_equal(in, out, 4096);
 	make(in, 4096, TEXT);
-	assert_int_equal(disk_write(disk, in, 4096, 4096), 0);
-	assert_int_equal(disk_write(disk, in, 100, 8192 + 5), 0);
+	assert_int_equal(disk_write(disk, in, 4096, 4096, false), 0);
+	assert_int_equal(disk_write(disk, in, 100, 8192 + 5, false), 0);
 	disk_read(disk, out, 4096, 4096);
 	assert_memory_equal(in, out, 4096);
 	/* But a larger one only into room that was made. */
 	make(in, 4096, RANDOM);
-	assert_int_equal(disk_write(disk, in, 4096, 4096), 0);
-	assert_int_equal(disk_write(disk, in, 4096, pages * 4096), -1);
+	assert_int_equal(disk_write(disk, in, 4096, 4096, false), 0);
+	assert_int_equal(disk_write(disk, in, 4096, pages * 4096, false), -1);
 	assert_int_equal(disk_trim(disk, 17 * 4096, 64 * 4096), 0); /* one for a leaf */
 	for (unsigned i = 0; i < 16; i++)
-		assert_int_equal(disk_write(disk, in, 4096, (pages + i) * 4096), 0);
+		assert_int_equal(disk_write(disk, in, 4096, (pages + i) * 4096, false), 0);
 	assert_stats_add_up(disk);
 	disk_trim(disk, 64 * MIB, 0);
 	assert_empty(disk);
@@ -272,13 +272,13 @@ static void limit_with_fragmented_pool(void **state)
 
 	do
 		make(in, 4096, HALF); /* about 2 KiB each */
-	while (disk_write(disk, in, 4096, pages++ * 4096) == 0);
+	while (disk_write(disk, in, 4096, pages++ * 4096, false) == 0);
 	for (uint64_t i = 0; i < pages; i += 2)
 		disk_trim(disk, 4096, i * 4096);
 	/* Half of the charge is free, in holes of 2 KiB. Raw pages need whole ones. */
 	do
 		make(in, 4096, RANDOM);
-	while (disk_write(disk, in, 4096, (8192 + more++) * 4096) == 0);
+	while (disk_write(disk, in, 4096, (8192 + more++) * 4096, false) == 0);
 	assert_in_range(more, pages / 4 * 9 / 10, pages / 4 * 11 / 10);
 	assert_true(stat_of(disk).mm.mem_used_total <= 4 * MIB * 103 / 100 + (64 << 10));
 	assert_stats_add_up(disk);
@@ -291,7 +291,7 @@ static void tiny_limit(void **state)
 	unsigned char in[4096];
 
 	make(in, 4096, TEXT);
-	assert_int_equal(disk_write(disk, in, 4096, 0), -1);
+	assert_int_equal(disk_write(disk, in, 4096, 0, false), -1);
 	assert_int_equal(errno, ENOSPC);
 	assert_empty(disk);
 	disk_destroy(disk);
@@ -308,17 +308,17 @@ static void damaged_object_is_eio(void **state)
 		uint64_t handle;
 
 		make(in, 4096, TEXT);
-		disk_write(disk, in, 4096, 4096);
+		disk_write(disk, in, 4096, 4096, false);
 		assert_true(table_get(disk->table, 1, false, &ref));
 		handle = slot_val(table_slot(&ref, 1));
 		table_put(disk->table, &ref, 0);
 		memset(zpool_object(disk->pool, handle), 0xff, zpool_size(disk->pool, handle));
 		assert_int_equal(disk_read(disk, out, 4096, 4096), -1);
 		assert_int_equal(errno, EIO);
-		assert_int_equal(disk_write(disk, in, 10, 4096), -1); /* cannot be patched */
+		assert_int_equal(disk_write(disk, in, 10, 4096, false), -1); /* cannot be patched */
 		assert_int_equal(errno, EIO);
 		assert_int_equal(stat_of(disk).io.failed_reads, 1);
-		assert_int_equal(disk_write(disk, in, 4096, 4096), 0); /* but replaced */
+		assert_int_equal(disk_write(disk, in, 4096, 4096, false), 0); /* but replaced */
 		assert_int_equal(disk_read(disk, out, 4096, 4096), 0);
 		assert_memory_equal(in, out, 4096);
 		disk_destroy(disk);
@@ -367,7 +367,7 @@ static void swap_disk_is_ready(void **state)
 	assert_int_equal(st.reserve_bytes, 4 * MIB);
 	make(in, sizeof(in), RANDOM);
 	for (unsigned i = 0; i < 4; i++)
-		assert_int_equal(disk_write(disk, in, sizeof(in), i * 2 * MIB), 0);
+		assert_int_equal(disk_write(disk, in, sizeof(in), i * 2 * MIB, false), 0);
 	assert_true(lows > 0);
 	assert_int_equal(disk_refill(disk), 0);
 	assert_int_equal(stat_of(disk).reserve_bytes, 4 * MIB);
@@ -401,7 +401,7 @@ static void walk_step(struct disk *disk)
 	case 0:
 	case 1:
 		make(buf, len, rng() % NR_KINDS);
-		if (disk_write(disk, buf, len, offset) == 0) {
+		if (disk_write(disk, buf, len, offset, false) == 0) {
 			memcpy(shadow + offset, buf, len);
 		} else {
 			/* Up to some page it is written, from there as it was. */

@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A staged page: stored raw and acknowledged, compressed later.
+ *
+ * Whoever compresses it works on a copy, taken under the slot's lock together with a token that is
+ * its own alone. Overwriting or freeing the page clears the token, so a result is published only
+ * for the very content it was made from, and the object itself may be overwritten in place, moved
+ * or freed at any time.
+ */
+#include "disk_priv.h"
+
+static uint32_t token_of(uint32_t flags)
+{
+	return (flags & SLOT_TOKEN) >> SLOT_TOKEN_SHIFT;
+}
+
+/* --- in --- */
+
+/* Its content changes where it is: no memory is needed. False: it is not staged, or not listed and
+ * there is no room for that. */
+static bool restage(struct page_io *io, struct slot *slot, uint64_t index, const void *src,
+	const struct page_snap *snap)
+{
+	bool listed, done = false;
+	uint32_t flags;
+
+	slot_lock(slot);
+	flags = slot_state(slot);
+	listed = !token_of(flags);
+	if (flags & SLOT_STAGED && (listed || io->room) &&
+		(!snap || snap_holds(io->disk, slot, snap))) {
+		memcpy(zpool_object(io->disk->pool, slot_val(slot)), src, PAGE_SIZE);
+		slot->ac_time = io->now;
+		flags &= ~SLOT_TOKEN;
+		done = true;
+	}
+	slot_unlock(slot, flags);
+	if (!done)
+		return false;
+	io->counts[C_COALESCED]++;
+	if (!listed)
+		io->staged[io->nr_staged++] = index;
+	return true;
+}
+
+int page_stage(struct page_io *io, uint64_t index, const void *src, const struct page_snap *snap)
+{
+	struct slot *slot = table_slot(&io->ref, index);
+	struct page_new new = { .flags = slot_flags(SLOT_RAW, 0) | SLOT_STAGED,
+		.bytes = src,
+		.len = PAGE_SIZE };
+
+	if (io->nr_staged == STAGED_MAX || (io->nr_staged && io->nr_staged == io->room))
+		io_stage_push(io);
+	if (slot_peek(slot) & SLOT_STAGED && restage(io, slot, index, src, snap))
+		return 0;
+	errno = ENOSPC;
+	if (!io->room)
+		return -1;
+	new.val = zpool_alloc(io->disk->pool, PAGE_SIZE, index);
+	if (!new.val) {
+		errno = ENOSPC;
+		return -1;
+	}
+	if (page_publish(io, index, &new, snap) == -1)
+		return -1;
+	io->staged[io->nr_staged++] = index;
+	return 0;
+}
+
+void io_stage_push(struct page_io *io)
+{
+	unsigned n = io->nr_staged;
+
+	if (!n)
+		return;
+	io->room -= n;
+	io->nr_staged = 0;
+	drain_pushed(stage_push(&io->disk->stage, io->staged, n),
+		atomic_load_explicit(&io->disk->batch, memory_order_relaxed));
+}
+
+void io_stage_end(struct page_io *io)
+{
+	io_stage_push(io);
+	if (io->room)
+		stage_unreserve(&io->disk->stage, io->room);
+	io->room = 0;
+}
+
+/* --- out --- */
+
+bool page_take(struct page_io *io, uint64_t index, uint32_t token, void *copy)
+{
+	struct slot *slot = table_slot(&io->ref, index);
+	uint32_t flags;
+	bool mine;
+
+	slot_lock(slot);
+	flags = slot_state(slot);
+	mine = flags & SLOT_STAGED && !token_of(flags);
+	if (mine) {
+		memcpy(copy, zpool_object(io->disk->pool, slot_val(slot)), PAGE_SIZE);
+		flags |= token << SLOT_TOKEN_SHIFT;
+	}
+	slot_unlock(slot, flags);
+	return mine;
+}
+
+void page_finish(struct page_io *io, uint64_t index, uint32_t token, unsigned codec,
+	const void *bytes, size_t len)
+{
+	struct disk *disk = io->disk;
+	struct slot *slot = table_slot(&io->ref, index);
+	struct page_new new = { .flags = slot_flags(SLOT_OBJECT, codec), .bytes = bytes, .len = len };
+	zhandle_t garbage;
+	uint32_t flags;
+
+	if (len)
+		new.val = zpool_alloc(disk->pool, len, index);
+	garbage = new.val;
+	slot_lock(slot);
+	flags = slot_state(slot);
+	if (token_of(flags) == token) {
+		zhandle_t raw = slot_val(slot);
+
+		if (new.val && slot_replace(io, slot, flags, &new)) {
+			garbage = raw;
+			flags = new.flags;
+		} else { /* it stays what it is, but now for good */
+			flags = slot_flags(SLOT_RAW, 0);
+			count_state(io, flags | SLOT_STAGED, raw, -1);
+			count_state(io, flags, raw, 1);
+			io->counts[C_KEPT_RAW]++;
+		}
+	}
+	slot_unlock(slot, flags);
+	if (garbage)
+		zpool_free(disk->pool, garbage);
+}
+
+bool page_untake(struct page_io *io, uint64_t index, uint32_t token)
+{
+	struct slot *slot = table_slot(&io->ref, index);
+	uint32_t flags;
+	bool mine;
+
+	slot_lock(slot);
+	flags = slot_state(slot);
+	mine = token_of(flags) == token;
+	slot_unlock(slot, mine ? flags & ~SLOT_TOKEN : flags);
+	return mine;
+}
