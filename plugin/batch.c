@@ -70,7 +70,7 @@ static void finish(struct batch *batch, struct page_io *io, unsigned codec)
 	io_leaf_put(io);
 }
 
-static void batch_count(struct page_io *io, unsigned n)
+void batch_count(struct page_io *io, unsigned n)
 {
 	unsigned bucket = n > 1 ? 32 - (unsigned)__builtin_clz(n - 1) : 0;
 
@@ -79,7 +79,7 @@ static void batch_count(struct page_io *io, unsigned n)
 	atomic_fetch_add_explicit(&io->disk->batch_hist[bucket], 1, memory_order_relaxed);
 }
 
-unsigned batch_run(struct batch *batch, struct disk *disk, unsigned *left)
+unsigned batch_run(struct batch *batch, struct disk *disk, bool fallback, unsigned *left)
 {
 	struct page_io io = io_begin(disk, uz_nsec());
 	unsigned codec = atomic_load_explicit(&disk->codec, memory_order_acquire);
@@ -93,6 +93,7 @@ unsigned batch_run(struct batch *batch, struct disk *disk, unsigned *left)
 		compress(batch, &io, disk->codecs[codec]);
 		finish(batch, &io, codec);
 		batch_count(&io, batch->n);
+		io.counts[C_FALLBACK] += fallback ? batch->n : 0;
 	}
 	io_end(&io);
 	stage_done(&disk->stage, batch->entries, n);

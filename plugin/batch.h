@@ -18,10 +18,13 @@ static inline uint32_t batch_token(unsigned nr)
 struct batch *batch_create(unsigned nr, bool touch);
 void batch_free(struct batch *batch);
 
+/* One more batch, of n pages, in the disk's counters. */
+void batch_count(struct page_io *io, unsigned n);
+
 /*
- * Compresses the disk's oldest staged pages. Returns how many entries it took off the list; *left
+ * Compresses the disk's oldest staged pages; `fallback`: though the accelerator was wanted. Returns how many entries it took off the list; *left
  * still wait there.
  */
-unsigned batch_run(struct batch *batch, struct disk *disk, unsigned *left);
+unsigned batch_run(struct batch *batch, struct disk *disk, bool fallback, unsigned *left);
 
 #endif

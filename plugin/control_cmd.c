@@ -40,11 +40,12 @@ static const struct ctl_command commands[] = {
 	{ "blocks", " [DISK] [--from N] [--to M]", CTL_ONE_DISK, .max_opts = 4, .reader = true,
 		.job = true, .run = ctl_run_blocks },
 	{ "metrics", "", .reader = true, .run = ctl_run_metrics },
+	{ "accel", " [stat|reset|unplug|plug|fault=SPEC]", CTL_NO_DISK, 0, 1, .job = true,
+		.run = ctl_run_accel },
 	{ .name = "idle" },
 	{ .name = "writeback" },
 	{ .name = "recompress" },
 	{ .name = "train" },
-	{ .name = "accel" },
 };
 
 struct disk *ctl_next_disk(struct registry *registry, struct disk *after)

@@ -3,7 +3,7 @@
  * Inside the control socket: its file (control_file.c), the loop (control.c), a
  * connection (control_conn.c), slow commands (control_job.c), the commands' table and
  * parser (control_cmd.c), what changes disks (control_admin.c), the documents (stat_json.c,
- * control_blocks.c, control_metrics.c), answers as text (control_answer.c). A command is a
+ * control_blocks.c, control_metrics.c), the accelerator (control_accel.c), answers as text (control_answer.c). A command is a
  * row of the table and a function from a struct ctl_call to a document.
  */
 #ifndef UZRAM_CONTROL_PRIV_H
@@ -121,6 +121,7 @@ json_t *ctl_run_add(const struct ctl_call *call);
 json_t *ctl_run_remove(const struct ctl_call *call);
 json_t *ctl_run_blocks(const struct ctl_call *call);
 json_t *ctl_run_metrics(const struct ctl_call *call);
+json_t *ctl_run_accel(const struct ctl_call *call);
 
 struct ctl_conn {
 	int fd;
@@ -194,6 +195,10 @@ bool ctl_job_progress(void *opaque, unsigned done, unsigned total);
 /* Documents. `disk` NULL: all. */
 json_t *stat_document(struct registry *registry, struct disk *disk);
 json_t *list_document(struct registry *registry);
+/* The accelerator's; NULL: there is none, or no memory. */
+json_t *accel_document(struct registry *registry);
+/* Bucket i of DISK_LATENCY_BUCKETS: at least 2^(i-1) and less than 2^i ns. */
+json_t *histogram_document(const uint64_t *counts, uint64_t sum_ns);
 
 /* For tests: in place of CTL_STUCK_MS, before control_start(). */
 void control_set_stuck_ms(struct control *control, unsigned ms);

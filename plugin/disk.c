@@ -184,6 +184,7 @@ static bool make_stores(struct disk *disk)
 		return false;
 	table_on_charge(disk->table, charge_leaf, disk);
 	disk->batch = disk->config.batch;
+	disk->managed = disk->config.managed;
 	disk->behind = !disk->config.through && disk->config.stage >= PAGE_SIZE;
 	return !disk->behind || stage_init(&disk->stage, (unsigned)(disk->config.stage / PAGE_SIZE)) == 0;
 }

@@ -44,6 +44,7 @@ struct disk_config {
 	bool swap;	    /* disk_prepare_swap() will be called */
 	bool locked;	    /* the process is going to lock its memory */
 	uint64_t swap_reserve; /* bytes of pool kept ready, with swap */
+	bool managed;	       /* staged pages are for managed streams, if there are any */
 	bool through;	       /* compress before acknowledging; else behind, up to: */
 	uint64_t stage;	       /* bytes of pages that wait for compression, up to STAGE_MAX */
 	unsigned batch;	       /* pages given to a compressor at once, 1..STAGE_BATCH_MAX */

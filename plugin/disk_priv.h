@@ -65,6 +65,7 @@ struct disk {
 
 	/* write=behind: */
 	bool behind;
+	bool managed; /* staged pages are for managed streams, if there are any */
 	struct stage stage;
 	struct drain_client drain;
 	_Atomic unsigned batch; /* pages given to a compressor at once */

@@ -5,18 +5,13 @@
 #endif
 #include <errno.h>
 #include <limits.h>
-#include <linux/futex.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <time.h>
 
-#include "batch.h"
-
-#define NAP   (2 * 1000 * 1000) /* ns */
-#define QUIET 50 /* naps without work, until all sleep */
+#include "drain_priv.h"
+#include "offload.h"
 
 /* What is looked at together, to see whether a worker gets its CPU: ns of work. */
 #define SHARE_WINDOW (4 * 1000 * 1000ull)
@@ -40,35 +35,27 @@ static struct {
 	struct worker *workers;
 	unsigned nr, cpus;
 	_Atomic bool running;
-	_Atomic uint32_t bell;	 /* futex: rung to wake workers */
-	_Atomic unsigned awake;
-	_Atomic bool napper;	 /* one of those asleep will look by itself */
-	_Atomic bool asleep;	 /* all sleep until the bell rings */
 } drain = { .lock = PTHREAD_MUTEX_INITIALIZER, .left = PTHREAD_COND_INITIALIZER };
 
-static void ring(int how_many)
+static struct crew workers;
+
+/* Is it the accelerator that takes this disk's pages? */
+static bool is_offloaded(struct disk *disk)
 {
-	atomic_fetch_add(&drain.bell, 1);
-	syscall(SYS_futex, &drain.bell, FUTEX_WAKE_PRIVATE, how_many, NULL, NULL, 0);
+	return disk->managed && offload_on() &&
+	       zcomp_is_managed(disk->codecs[atomic_load(&disk->codec)]);
 }
 
-static void sleep_on_bell(uint32_t bell, long ns)
+void drain_pushed(struct disk *disk, unsigned waiting)
 {
-	struct timespec timeout = { .tv_nsec = ns };
+	unsigned batch = atomic_load_explicit(&disk->batch, memory_order_relaxed);
 
-	syscall(SYS_futex, &drain.bell, FUTEX_WAIT_PRIVATE, bell, ns ? &timeout : NULL, NULL, 0);
+	crew_pushed(disk->managed && is_offloaded(disk) ? &offload_crew : &workers, waiting, batch);
 }
 
-void drain_pushed(unsigned waiting, unsigned batch)
+void drain_wake(struct disk *disk)
 {
-	if (unlikely(atomic_load_explicit(&drain.asleep, memory_order_relaxed)) ||
-		(waiting >= batch && !atomic_load_explicit(&drain.awake, memory_order_relaxed)))
-		ring(1);
-}
-
-void drain_wake(void)
-{
-	ring(1);
+	crew_ring(disk->managed && is_offloaded(disk) ? &offload_crew : &workers, 1);
 }
 
 bool drain_running(void)
@@ -103,22 +90,38 @@ void drain_remove(struct drain_client *client)
 		pthread_cond_wait(&drain.left, &drain.lock);
 }
 
-static void leave(struct drain_client *client)
+void drain_enter(struct drain_client *client, unsigned n)
 {
 	LOCK_SCOPE(&drain.lock);
-	if (--client->users == 0)
+	client->users += n;
+}
+
+void drain_leave(struct drain_client *client, unsigned n)
+{
+	LOCK_SCOPE(&drain.lock);
+	client->users -= n;
+	if (client->users == 0)
 		pthread_cond_broadcast(&drain.left);
 }
 
-/* The next one that has work, from the worker's own place in the list on; marked as used. */
-static struct drain_client *next_client(unsigned start)
+/* What the accelerator is for, software takes when that has no room. */
+static bool is_for(struct disk *disk, enum drain_who who)
+{
+	bool offloaded = is_offloaded(disk);
+
+	if (who == DRAIN_OFFLOAD)
+		return offloaded;
+	return !offloaded || offload_full();
+}
+
+struct drain_client *drain_next(enum drain_who who, unsigned start)
 {
 	struct drain_client *client, *first = NULL;
 	unsigned i = 0;
 
 	LOCK_SCOPE(&drain.lock);
 	for (client = drain.clients; client; client = client->next, i++) {
-		if (!stage_waiting(&client->disk->stage))
+		if (!stage_waiting(&client->disk->stage) || !is_for(client->disk, who))
 			continue;
 		if (!first)
 			first = client;
@@ -165,40 +168,42 @@ static void judge(struct worker *w, struct disk *disk, uint64_t now, uint64_t wa
 
 /* --- workers --- */
 
-/* More than we can do now, and a CPU that writers leave alone: another worker helps. */
-static void call_help(struct disk *disk, unsigned left, uint64_t now)
+void drain_call_help(struct disk *disk, unsigned left)
 {
-	unsigned awake = atomic_load_explicit(&drain.awake, memory_order_relaxed);
+	unsigned awake = atomic_load_explicit(&workers.awake, memory_order_relaxed);
 
 	if (left >= atomic_load_explicit(&disk->batch, memory_order_relaxed) &&
-		awake < drain.nr && awake + disk_writers(disk, now) < drain.cpus)
-		ring(1);
+		awake < drain.nr && awake + disk_writers(disk, uz_nsec()) < drain.cpus)
+		crew_ring(&workers, 1);
 }
 
 static bool work(struct worker *w, unsigned *turn)
 {
-	struct drain_client *client = next_client((*turn)++);
+	struct drain_client *client = drain_next(DRAIN_WORKER, (*turn)++);
 	uint64_t cpu, wall;
 	unsigned left;
+	bool managed;
 
 	if (!client) {
 		*turn = 0;
+		w->wall = w->cpu = 0;
 		return false;
 	}
+	managed = is_offloaded(client->disk);
 	cpu = thread_cpu();
 	wall = uz_nsec();
-	if (batch_run(w->batch, client->disk, &left)) {
+	if (batch_run(w->batch, client->disk, managed, &left)) {
 		uint64_t now = uz_nsec();
 
-		judge(w, client->disk, now, now - wall, thread_cpu() - cpu);
-		call_help(client->disk, left, now);
+		if (!managed) /* else writers shall feed the accelerator, whatever we get */
+			judge(w, client->disk, now, now - wall, thread_cpu() - cpu);
+		drain_call_help(client->disk, left);
 	}
-	leave(client);
+	drain_leave(client, 1);
 	return true;
 }
 
-/* Each disk's, with no work to be done: memory that only staging needed. */
-static void settle(void)
+void drain_settle(void)
 {
 	struct drain_client *client;
 	unsigned i, n = 0;
@@ -212,7 +217,7 @@ static void settle(void)
 		pthread_mutex_unlock(&drain.lock);
 		if (client) {
 			disk_settle(client->disk);
-			leave(client);
+			drain_leave(client, 1);
 		}
 		n++;
 	} while (client);
@@ -220,38 +225,11 @@ static void settle(void)
 
 static bool any_work(void)
 {
-	struct drain_client *client = next_client(0);
+	struct drain_client *client = drain_next(DRAIN_WORKER, 0);
 
 	if (client)
-		leave(client);
+		drain_leave(client, 1);
 	return client;
-}
-
-/*
- * Until there may be work. The bell's value was read before work was looked for; and a writer that
- * pushes after any_work() has looked sees that all are asleep, as both take the stage's lock.
- */
-static void rest(struct worker *w, uint32_t bell, unsigned *naps)
-{
-	bool napper = !atomic_exchange(&drain.napper, true);
-
-	w->wall = w->cpu = 0;
-	atomic_fetch_sub(&drain.awake, 1);
-	if (!napper) {
-		sleep_on_bell(bell, 0);
-	} else if (++*naps < QUIET) {
-		sleep_on_bell(bell, NAP);
-	} else {
-		settle();
-		atomic_store(&drain.asleep, true);
-		if (!any_work())
-			sleep_on_bell(bell, 0);
-		atomic_store(&drain.asleep, false);
-		*naps = 0;
-	}
-	atomic_fetch_add(&drain.awake, 1);
-	if (napper)
-		atomic_store(&drain.napper, false);
 }
 
 static void *worker_main(void *opaque)
@@ -260,12 +238,12 @@ static void *worker_main(void *opaque)
 	unsigned naps = 0, turn = w->nr;
 
 	while (drain_running()) {
-		uint32_t bell = atomic_load(&drain.bell);
+		uint32_t bell = atomic_load(&workers.bell);
 
 		if (work(w, &turn))
 			naps = 0;
 		else
-			rest(w, bell, &naps);
+			crew_rest(&workers, bell, &naps, any_work, drain_settle);
 	}
 	return NULL;
 }
@@ -281,52 +259,47 @@ static unsigned count_cpus(void)
 	return 1;
 }
 
-static int start_worker(struct worker *w)
+static int start_worker(struct worker *w, bool touch)
 {
-	sigset_t all, old;
 	char name[16];
 	int err;
 
-	/* Signals are nbdkit's. */
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	err = pthread_create(&w->thread, NULL, worker_main, w);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (err)
-		return err;
+	w->batch = batch_create(w->nr, touch);
+	if (!w->batch)
+		return ENOMEM;
 	snprintf(name, sizeof(name), "uzram-work%u", w->nr % 100);
-	pthread_setname_np(w->thread, name);
-	return 0;
+	err = crew_start(&workers, &w->thread, name, worker_main, w);
+	if (err)
+		batch_free(w->batch);
+	return err;
 }
 
-int drain_start(unsigned workers, bool touch, struct uz_error *e)
+/* The accelerator stopped or came back: whoever sleeps may have work now. */
+static void accel_changed(bool on)
+{
+	crew_ring(on ? &offload_crew : &workers, INT_MAX);
+}
+
+int drain_start(unsigned nr, bool touch, struct uz_error *e)
 {
 	int err = 0;
 
 	drain.cpus = count_cpus();
-	if (!workers)
-		workers = drain.cpus < DRAIN_WORKERS_MAX ? drain.cpus : DRAIN_WORKERS_MAX;
-	drain.workers = calloc(workers, sizeof(*drain.workers));
+	if (!nr)
+		nr = drain.cpus < DRAIN_WORKERS_MAX ? drain.cpus : DRAIN_WORKERS_MAX;
+	drain.workers = calloc(nr, sizeof(*drain.workers));
 	if (!drain.workers)
-		return uz_fail(e, ENOMEM, "workers=%u: no memory", workers);
+		return uz_fail(e, ENOMEM, "workers=%u: no memory", nr);
+	zcomp_accel_set_hook(accel_changed);
 	atomic_store(&drain.running, true);
-	atomic_store(&drain.asleep, false);
-	for (drain.nr = 0; !err && drain.nr < workers; drain.nr += !err) {
-		struct worker *w = &drain.workers[drain.nr];
-
-		w->nr = drain.nr;
-		w->batch = batch_create(w->nr, touch);
-		atomic_fetch_add(&drain.awake, 1);
-		err = w->batch ? start_worker(w) : ENOMEM;
-		if (err) {
-			atomic_fetch_sub(&drain.awake, 1);
-			batch_free(w->batch);
-		}
+	for (drain.nr = 0; !err && drain.nr < nr; drain.nr += !err) {
+		drain.workers[drain.nr].nr = drain.nr;
+		err = start_worker(&drain.workers[drain.nr], touch);
 	}
 	if (!err)
 		return 0;
 	drain_stop();
-	return uz_fail(e, err, "workers=%u: cannot start them: %s", workers, strerror(err));
+	return uz_fail(e, err, "workers=%u: cannot start them: %s", nr, strerror(err));
 }
 
 void drain_stop(void)
@@ -334,12 +307,12 @@ void drain_stop(void)
 	if (!drain_running())
 		return;
 	atomic_store(&drain.running, false);
-	ring(INT_MAX);
+	crew_ring(&workers, INT_MAX);
 	for (unsigned i = 0; i < drain.nr; i++) {
 		pthread_join(drain.workers[i].thread, NULL);
 		batch_free(drain.workers[i].batch);
 	}
-	atomic_store(&drain.awake, 0);
+	atomic_store(&workers.awake, 0);
 	free(drain.workers);
 	drain.workers = NULL;
 	drain.nr = 0;

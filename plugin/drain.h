@@ -42,9 +42,9 @@ void drain_add(struct drain_client *client, struct disk *disk);
 /* Waits for workers that are busy with it: a batch's time. */
 void drain_remove(struct drain_client *client);
 
-/* A writer has put pages on a list: `waiting` wait there now. */
-void drain_pushed(unsigned waiting, unsigned batch);
-/* Somebody waits: whatever is staged is to be compressed now. */
-void drain_wake(void);
+/* A writer has put pages on the disk's list: `waiting` wait there now. */
+void drain_pushed(struct disk *disk, unsigned waiting);
+/* Somebody waits: what the disk has staged is to be compressed now. */
+void drain_wake(struct disk *disk);
 
 #endif

@@ -76,8 +76,7 @@ void io_stage_push(struct page_io *io)
 		return;
 	io->room -= n;
 	io->nr_staged = 0;
-	drain_pushed(stage_push(&io->disk->stage, io->staged, n),
-		atomic_load_explicit(&io->disk->batch, memory_order_relaxed));
+	drain_pushed(io->disk, stage_push(&io->disk->stage, io->staged, n));
 }
 
 void io_stage_end(struct page_io *io)

@@ -25,7 +25,12 @@ const char params_help[] =
 	"control-group=<NAME>          Who else may read statistics over it.\n"
 	"swap=yes                      Lock and fault in all memory, to serve as swap.\n"
 	"swap-reserve=<SIZE>           Memory kept ready with swap=yes (32M).\n"
-	"workers=<N>                   Threads that compress (one for each CPU).";
+	"workers=<N>                   Threads that compress (one for each CPU).\n"
+	"accel=<PROFILE>               Simulated accelerator: iaa, qat, mobile, swthread, hisi.\n"
+	"accel-<KEY>=<VALUE>           Overrides one field of the profile.\n"
+	"accel-fault=<KIND:INTERVAL,PROBABILITY,SPACE,TIMES>\n"
+	"                              Faults to inject.\n"
+	"streams=managed|percpu        Who compresses: the accelerator, or software.";
 
 static bool process_locks; /* with swap=yes, for disks that come later */
 
@@ -33,6 +38,7 @@ void params_disk_init(struct disk_config *config)
 {
 	*config = (struct disk_config){ .algorithm = zcomp_find("lz4"),
 		.level = ZCOMP_LEVEL_UNSET,
+		.managed = true,
 		.stage = STAGE_DEFAULT,
 		.batch = BATCH_DEFAULT,
 		.locked = process_locks };
@@ -47,7 +53,9 @@ void params_init(struct params *params)
 void params_free(struct params *params)
 {
 	free(params->disks);
+	free(params->accel_keys);
 	params->disks = NULL;
+	params->accel_keys = NULL;
 }
 
 /* As nbdkit_parse_bool(). -1: neither. */
@@ -146,6 +154,14 @@ static int set_batch(struct disk_config *disk, const char *value, struct uz_erro
 	return number_value("batch", value, 1, STAGE_BATCH_MAX, &disk->batch, e);
 }
 
+static int set_streams(struct disk_config *disk, const char *value, struct uz_error *e)
+{
+	if (strcmp(value, "managed") && strcmp(value, "percpu"))
+		return uz_fail(e, EINVAL, "streams=%s: allowed is managed or percpu", value);
+	disk->managed = !strcmp(value, "managed");
+	return 0;
+}
+
 /* --- the process's --- */
 
 static int set_disk(struct params *params, const char *value, struct uz_error *e)
@@ -202,6 +218,66 @@ static int set_workers(struct params *params, const char *value, struct uz_error
 	return number_value("workers", value, 1, DRAIN_WORKERS_MAX, &params->workers, e);
 }
 
+static int set_accel(struct params *params, const char *value, struct uz_error *e)
+{
+	const struct accel_profile *profile = accel_profile_find(value);
+
+	if (!profile)
+		return uz_fail(e, EINVAL, "accel=%s: allowed is one of %s", value,
+			accel_profile_names());
+	params->accel = *profile;
+	params->has_accel = true;
+	return 0;
+}
+
+static int set_accel_fault(struct params *params, const char *value, struct uz_error *e)
+{
+	enum accel_fault_kind kind;
+	struct accel_fault fault;
+	char text[256];
+
+	if (accel_fault_parse(value, &kind, &fault, text, sizeof(text)) == -1)
+		return uz_fail(e, EINVAL, "accel-fault=%s: %s", value, text);
+	params->accel_faults[kind] = fault;
+	params->nr_accel_faults++;
+	return 0;
+}
+
+/* Any of the profile's fields; which profile, only params_finish() knows. */
+static int set_accel_key(struct params *params, const char *key, const char *value,
+	struct uz_error *e)
+{
+	struct accel_profile any = *accel_profile_find("swthread");
+	void *keys = realloc(params->accel_keys,
+		(params->nr_accel_keys + 1) * sizeof(*params->accel_keys));
+	char text[256];
+
+	if (!keys)
+		return uz_fail(e, ENOMEM, "%s=%s: no memory", key, value);
+	params->accel_keys = keys;
+	if (accel_profile_set(&any, key + strlen("accel-"), value, text, sizeof(text)) == -1)
+		return uz_fail(e, EINVAL, "%s=%s: %s", key, value, text);
+	params->accel_keys[params->nr_accel_keys].key = key + strlen("accel-");
+	params->accel_keys[params->nr_accel_keys++].value = value;
+	return 0;
+}
+
+static int finish_accel(struct params *params, struct uz_error *e)
+{
+	char text[256];
+
+	if (!params->has_accel && (params->nr_accel_keys || params->nr_accel_faults))
+		return uz_fail(e, EINVAL, "accel-%s=: allowed with accel=PROFILE only",
+			params->nr_accel_keys ? params->accel_keys[0].key : "fault");
+	for (size_t i = 0; i < params->nr_accel_keys; i++)
+		if (accel_profile_set(&params->accel, params->accel_keys[i].key,
+			    params->accel_keys[i].value, text, sizeof(text)) == -1)
+			return uz_fail(e, EINVAL, "accel-%s=%s: %s", params->accel_keys[i].key,
+				params->accel_keys[i].value, text);
+	memcpy(params->accel.faults, params->accel_faults, sizeof(params->accel.faults));
+	return 0;
+}
+
 static int set_swap_reserve(struct params *params, const char *value, struct uz_error *e)
 {
 	return size_value("swap-reserve", value, &params->swap_reserve, e);
@@ -217,6 +293,7 @@ static const struct {
 	{ "write", set_write },
 	{ "stage", set_stage },
 	{ "batch", set_batch },
+	{ "streams", set_streams },
 };
 
 static const struct {
@@ -229,13 +306,14 @@ static const struct {
 	{ "swap", set_swap },
 	{ "swap-reserve", set_swap_reserve },
 	{ "workers", set_workers },
+	{ "accel", set_accel },
+	{ "accel-fault", set_accel_fault },
 };
 
 /* Known, so that nobody takes silence for effect. */
 static const char *const later[] = {
-	"recompress", "dict", "streams", "backing", "backing-size",
-	"backing-overwrite", "writeback", "writeback-batch", "high", "low", "promote", "accel",
-	"accel-fault", "upkeep", "upkeep-cpu", "pool-overhead",
+	"recompress", "dict", "backing", "backing-size",
+	"backing-overwrite", "writeback", "writeback-batch", "high", "low", "promote", "upkeep", "upkeep-cpu", "pool-overhead",
 };
 
 static int refuse_key(const char *key, const char *value, bool process, struct uz_error *e)
@@ -244,7 +322,7 @@ static int refuse_key(const char *key, const char *value, bool process, struct u
 	size_t len = 0;
 
 	for (size_t i = 0; i < ARRAY_SIZE(later); i++)
-		if (!strcmp(key, later[i]) || !strncmp(key, "accel-", 6))
+		if (!strcmp(key, later[i]))
 			return uz_fail(e, ENOTSUP, "%s=%s: \"%s\" is not supported by this version",
 				key, value, key);
 	for (size_t i = 0; i < ARRAY_SIZE(disk_keys); i++)
@@ -276,6 +354,8 @@ int params_set(struct params *params, const char *key, const char *value, struct
 	for (size_t i = 0; i < ARRAY_SIZE(disk_keys); i++)
 		if (!strcmp(key, disk_keys[i].key))
 			return disk_keys[i].set(disk, value, e);
+	if (!strncmp(key, "accel-", strlen("accel-")))
+		return set_accel_key(params, key, value, e);
 	return refuse_key(key, value, true, e);
 }
 
@@ -298,6 +378,8 @@ int params_finish(struct params *params, struct uz_error *e)
 		disk->swap = disk->locked = params->swap;
 		disk->swap_reserve = params->swap ? params->swap_reserve / params->nr_disks : 0;
 	}
+	if (finish_accel(params, e) == -1)
+		return -1;
 	if (params->control_group && !params->control)
 		return uz_fail(e, EINVAL, "control-group=%s: allowed with control=PATH only",
 			params->control_group);

@@ -7,6 +7,7 @@
 #ifndef UZRAM_PARAMS_H
 #define UZRAM_PARAMS_H
 
+#include "accel_sim/accel.h"
 #include "disk.h"
 
 struct params {
@@ -18,6 +19,14 @@ struct params {
 	bool swap;
 	uint64_t swap_reserve; /* bytes, of all disks together */
 	unsigned workers;      /* 0: as many as CPUs */
+	bool has_accel;
+	struct accel_profile accel;
+	struct {
+		const char *key, *value;
+	} *accel_keys; /* accel-KEY=, to be set when the profile is known */
+	size_t nr_accel_keys;
+	struct accel_fault accel_faults[NR_ACCEL_FAULTS];
+	unsigned nr_accel_faults;
 };
 
 void params_init(struct params *params);

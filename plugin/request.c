@@ -249,7 +249,7 @@ int disk_flush(struct disk *disk)
 
 	if (disk->behind && stage_cut(&disk->stage, &cut))
 		do
-			drain_wake();
+			drain_wake(disk);
 		while (!stage_wait(&disk->stage, cut, FLUSH_AGAIN) && drain_running());
 	count_latency(disk, DISK_FLUSH, start);
 	return 0;

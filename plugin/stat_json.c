@@ -77,9 +77,8 @@ static json_t *buckets(const uint64_t *counts)
 	return array;
 }
 
-static json_t *op_document(const struct disk_stat *st, enum disk_op op)
+json_t *histogram_document(const uint64_t *counts, uint64_t sum_ns)
 {
-	const uint64_t *counts = st->latency[op];
 	uint64_t total = 0;
 	unsigned i, last = 0;
 
@@ -89,9 +88,8 @@ static json_t *op_document(const struct disk_stat *st, enum disk_op op)
 			last = i;
 	}
 	return json_pack("{s:I, s:o, s:o, s:o, s:o, s:o}", "count", N(total), "mean",
-		total ? json_real((double)st->latency_sum_ns[op] / (double)total / 1000) :
-			json_null(),
-		"p50", quantile(counts, total, 0.5), "p99", quantile(counts, total, 0.99), "max",
+		total ? json_real((double)sum_ns / (double)total / 1000) : json_null(), "p50",
+		quantile(counts, total, 0.5), "p99", quantile(counts, total, 0.99), "max",
 		total && last < DISK_LATENCY_BUCKETS - 1 ? json_real(edge(last + 1)) : json_null(),
 		"buckets", buckets(counts));
 }
@@ -102,7 +100,8 @@ static json_t *latency_document(const struct disk_stat *st)
 	int op;
 
 	for (op = 0; document && op < NR_DISK_OPS; op++) {
-		if (json_object_set_new(document, disk_op_names[op], op_document(st, op)) != 0) {
+		if (json_object_set_new(document, disk_op_names[op],
+			    histogram_document(st->latency[op], st->latency_sum_ns[op])) != 0) {
 			json_decref(document);
 			return NULL;
 		}
@@ -205,9 +204,11 @@ static json_t *all_rows(struct registry *registry, row_fn *row)
 
 json_t *stat_document(struct registry *registry, struct disk *disk)
 {
-	return json_pack("{s:i, s:o}", "version", STAT_VERSION, "disks",
+	/* o*: left out without an accelerator. */
+	return json_pack("{s:i, s:o, s:o*}", "version", STAT_VERSION, "disks",
 		disk ? json_pack("[o]", disk_document(registry, disk)) :
-		       all_rows(registry, disk_document));
+		       all_rows(registry, disk_document),
+		"accel", accel_document(registry));
 }
 
 json_t *list_document(struct registry *registry)

@@ -15,6 +15,7 @@
 
 #include "control.h"
 #include "drain.h"
+#include "offload.h"
 #include "params.h"
 #include "registry.h"
 #include "swap.h"
@@ -45,11 +46,14 @@ static void uzram_load(void)
 	params_init(&params);
 	uz_set_warn_hook(warn_hook);
 	zcomp_set_warn_hook(warn_hook);
+	accel_set_warn_hook(warn_hook);
 }
 
 static void uzram_unload(void)
 {
 	control_stop(control);
+	offload_stop();
+	zcomp_accel_stop();
 	drain_stop();
 	swap_stop(swap);
 	registry_destroy(registry);
@@ -106,6 +110,7 @@ static int uzram_get_ready(void)
 {
 	struct uz_error e;
 
+	zcomp_accel_configure(params.has_accel ? &params.accel : NULL);
 	registry = registry_create();
 	if (!registry) {
 		nbdkit_error("no memory");
@@ -120,6 +125,15 @@ static int uzram_get_ready(void)
 			return fail(&e);
 	}
 	return 0;
+}
+
+/* Whatever is wrong with it, the disks work without. */
+static void start_accel(void)
+{
+	struct uz_error e;
+
+	if (zcomp_accel_start(e.text, sizeof(e.text)) == -1 || offload_start(&e) == -1)
+		uz_warn("%s: managed streams are off, software compresses everything", e.text);
 }
 
 /* Threads and locked memory do not survive nbdkit's forks, so they begin here. */
@@ -137,6 +151,7 @@ static int uzram_after_fork(void)
 		control_set_fixed(control);
 	if (drain_start(params.workers, params.swap, &e) == -1)
 		return fail(&e);
+	start_accel();
 	if (control && control_start(control, registry, &e) == -1)
 		return fail(&e);
 	return 0;

@@ -43,11 +43,11 @@ static const struct command {
 		.takes = TAKES_FORCE },
 	{ "add", " NAME size=SIZE [KEY=VALUE...]", "serve one more disk", 2, MANY, .show = show_nothing },
 	{ "remove", " NAME", "serve it no more, drop its content", 1, 1, .show = show_nothing },
+	{ "accel", " [stat|reset|unplug|plug|fault=SPEC]", "", 0, 1, .show = show_accel },
 	{ .name = "idle", .min_words = 1, .max_words = 2 },
 	{ .name = "writeback", .min_words = 1, .max_words = MANY },
 	{ .name = "recompress", .max_words = MANY },
 	{ .name = "train", .min_words = 1, .max_words = MANY },
-	{ .name = "accel", .max_words = MANY },
 };
 
 static void print_help(void)

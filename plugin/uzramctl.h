@@ -57,6 +57,7 @@ void show_stat(json_t *answer);
 void show_compact(json_t *answer);
 void show_verify(json_t *answer);
 void show_metrics(json_t *answer);
+void show_accel(json_t *answer);
 void show_nothing(json_t *answer);
 
 #endif

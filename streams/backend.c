@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "streams/backend.h"
+#include "streams/managed.h"
 
 /* zcomp_available() lists them in this order. */
 static const struct zcomp_ops *const backends[] = {
@@ -102,6 +103,13 @@ int zcomp_parse(const char *spec, const struct zcomp_ops **ops, int *level, char
 int backend_no_dict(struct zcomp_params *params)
 {
 	return params->dict ? -EINVAL : 0;
+}
+
+int backend_setup(const struct zcomp_ops *ops, struct zcomp_params *params)
+{
+	int ret = backend_no_dict(params);
+
+	return ret == 0 ? managed_setup(ops, params) : ret;
 }
 
 /* Noise; noise, then zeros; few symbols, with a match of some length everywhere. */

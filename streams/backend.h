@@ -11,7 +11,8 @@ extern const struct zcomp_ops backend_zstd;
 extern const struct zcomp_ops backend_deflate;
 extern const struct zcomp_ops backend_none;
 
-/* A setup_params for backends that take no dictionary. */
+/* For setup_params of backends that take no dictionary; managed streams, if the accelerator can. */
+int backend_setup(const struct zcomp_ops *ops, struct zcomp_params *params);
 int backend_no_dict(struct zcomp_params *params);
 
 /*

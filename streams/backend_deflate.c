@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "streams/backend.h"
+#include "streams/managed.h"
 
 struct deflate_ctx {
 	struct libdeflate_compressor *comp;
@@ -72,6 +73,11 @@ static int deflate_decompress(struct zcomp_params *params, struct zcomp_ctx *ctx
 	return used == req->src_len ? 0 : -EINVAL;
 }
 
+static int deflate_setup_params(struct zcomp_params *params)
+{
+	return backend_setup(&backend_deflate, params);
+}
+
 const struct zcomp_ops backend_deflate = {
 	.name = "deflate",
 	.description = "as zlib and gzip pack, faster",
@@ -79,9 +85,12 @@ const struct zcomp_ops backend_deflate = {
 	.level_max = 12,
 	.level_default = 6,
 	.decompress_needs_ctx = true,
-	.setup_params = backend_no_dict,
+	.setup_params = deflate_setup_params,
+	.release_params = managed_release,
 	.create_ctx = deflate_create_ctx,
 	.destroy_ctx = deflate_destroy_ctx,
 	.compress = deflate_compress,
 	.decompress = deflate_decompress,
+	.get_stream = managed_get_stream,
+	.put_stream = managed_put_stream,
 };

@@ -19,6 +19,7 @@
 #include <stdlib.h>
 
 #include "streams/backend.h"
+#include "streams/managed.h"
 
 _Static_assert(LZ4_COMPRESSBOUND(ZCOMP_PAGE_SIZE) <= ZCOMP_BUFFER_SIZE, "lz4 output fits");
 
@@ -65,15 +66,23 @@ static int lz4_decompress(struct zcomp_params *params, struct zcomp_ctx *ctx, st
 	return n == (int)req->dst_len ? 0 : -EINVAL;
 }
 
+static int lz4_setup_params(struct zcomp_params *params)
+{
+	return backend_setup(&backend_lz4, params);
+}
+
 const struct zcomp_ops backend_lz4 = {
 	.name = "lz4",
 	.description = "fastest; levels are accelerations, higher is faster",
 	.level_min = 1,
 	.level_max = 65537,
 	.level_default = 1,
-	.setup_params = backend_no_dict,
+	.setup_params = lz4_setup_params,
+	.release_params = managed_release,
 	.create_ctx = lz4_create_ctx,
 	.destroy_ctx = lz4_destroy_ctx,
 	.compress = lz4_compress,
 	.decompress = lz4_decompress,
+	.get_stream = managed_get_stream,
+	.put_stream = managed_put_stream,
 };

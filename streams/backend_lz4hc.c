@@ -15,6 +15,7 @@
 #include <stdlib.h>
 
 #include "streams/backend.h"
+#include "streams/managed.h"
 
 _Static_assert(LZ4_COMPRESSBOUND(ZCOMP_PAGE_SIZE) <= ZCOMP_BUFFER_SIZE, "lz4hc output fits");
 
@@ -59,15 +60,23 @@ static int lz4hc_decompress(struct zcomp_params *params, struct zcomp_ctx *ctx,
 	return n == (int)req->dst_len ? 0 : -EINVAL;
 }
 
+static int lz4hc_setup_params(struct zcomp_params *params)
+{
+	return backend_setup(&backend_lz4hc, params);
+}
+
 const struct zcomp_ops backend_lz4hc = {
 	.name = "lz4hc",
 	.description = "packs better than lz4, decompresses as fast",
 	.level_min = 1,
 	.level_max = LZ4HC_CLEVEL_MAX,
 	.level_default = LZ4HC_CLEVEL_DEFAULT,
-	.setup_params = backend_no_dict,
+	.setup_params = lz4hc_setup_params,
+	.release_params = managed_release,
 	.create_ctx = lz4hc_create_ctx,
 	.destroy_ctx = lz4hc_destroy_ctx,
 	.compress = lz4hc_compress,
 	.decompress = lz4hc_decompress,
+	.get_stream = managed_get_stream,
+	.put_stream = managed_put_stream,
 };

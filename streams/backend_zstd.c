@@ -17,6 +17,7 @@
 #include <zstd.h>
 
 #include "streams/backend.h"
+#include "streams/managed.h"
 
 _Static_assert(ZSTD_COMPRESSBOUND(ZCOMP_PAGE_SIZE) <= ZCOMP_BUFFER_SIZE, "zstd output fits");
 
@@ -115,6 +116,11 @@ static int zstd_decompress(struct zcomp_params *params, struct zcomp_ctx *ctx,
 	return n == req->dst_len ? 0 : -EINVAL;
 }
 
+static int zstd_setup_params(struct zcomp_params *params)
+{
+	return backend_setup(&backend_zstd, params);
+}
+
 const struct zcomp_ops backend_zstd = {
 	.name = "zstd",
 	.description = "packs best for its speed; negative levels are faster",
@@ -122,9 +128,12 @@ const struct zcomp_ops backend_zstd = {
 	.level_max = 22,
 	.level_default = ZSTD_CLEVEL_DEFAULT,
 	.decompress_needs_ctx = true,
-	.setup_params = backend_no_dict,
+	.setup_params = zstd_setup_params,
+	.release_params = managed_release,
 	.create_ctx = zstd_create_ctx,
 	.destroy_ctx = zstd_destroy_ctx,
 	.compress = zstd_compress,
 	.decompress = zstd_decompress,
+	.get_stream = managed_get_stream,
+	.put_stream = managed_put_stream,
 };

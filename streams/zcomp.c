@@ -24,6 +24,7 @@
 #include <unistd.h>
 
 #include "streams/backend.h"
+#include "streams/managed.h"
 
 #define CACHE_LINE 64
 
@@ -54,7 +55,7 @@ void zcomp_set_warn_hook(void (*hook)(const char *line))
 	warn_hook = hook;
 }
 
-static void warn(const char *line)
+void streams_warn(const char *line)
 {
 	void (*hook)(const char *) = warn_hook;
 
@@ -146,7 +147,7 @@ static int create_contexts(struct zcomp *comp)
 			ret = comp->ops->create_ctx(&comp->params, &comp->ctx[i]);
 		comp->nr_ctx = i + 1;
 	}
-	return ret;
+	return ret == 0 ? managed_create_ctx(&comp->params) : ret;
 }
 
 static void destroy_contexts(struct zcomp *comp)
@@ -165,7 +166,7 @@ static void check_mgmt(struct zcomp *comp)
 	backend_explain(line, sizeof(line),
 			"%s has no get_stream and put_stream: its managed streams are off",
 			comp->ops->name);
-	warn(line);
+	streams_warn(line);
 }
 
 static int init_zcomp(struct zcomp *comp)
@@ -234,6 +235,11 @@ void zcomp_destroy(struct zcomp *comp)
 const struct zcomp_ops *zcomp_backend(const struct zcomp *comp)
 {
 	return comp->ops;
+}
+
+bool zcomp_is_managed(const struct zcomp *comp)
+{
+	return comp->params.zstrm_mgmt;
 }
 
 int zcomp_level(const struct zcomp *comp)

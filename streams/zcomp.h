@@ -33,6 +33,7 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #define ZCOMP_PAGE_SIZE	  4096 /* bytes of every source */
 #define ZCOMP_BUFFER_SIZE (2 * ZCOMP_PAGE_SIZE) /* output never overflows it */
@@ -48,6 +49,7 @@ struct zcomp_params {
 	size_t dict_sz;
 	bool zstrm_mgmt;  /* set by setup_params: the backend manages streams */
 	void *drv_data;	  /* the backend's, made by setup_params */
+	struct managed *managed; /* streams/managed.c's */
 };
 
 /* One stream's state in the backend's library (workspace, compressor). */
@@ -70,6 +72,10 @@ struct zcomp_strm {
 	struct zcomp *comp;
 	bool zcomp_managed; /* came from get_stream */
 	pthread_mutex_t lock; /* per-CPU streams alone */
+	/* Managed streams alone: */
+	unsigned nr;	/* of its queue's streams, from 0 */
+	size_t dst_len; /* after zcomp_reap(): bytes made at buffer, and ... */
+	int result;	/* 0; -ENOSPC: does not get smaller; else the device's fault: see zcomp_reap() */
 };
 
 /*
@@ -172,5 +178,75 @@ int zcomp_decompress(struct zcomp *comp, struct zcomp_strm *zstrm, const void *s
 
 /* How many per-CPU streams the process has (its CPUs). */
 unsigned zcomp_nr_streams(void);
+
+/*
+ * --- managed streams: the accelerator ---
+ *
+ * The process has one accelerator (accel_sim/accel.h) at most. A zcomp whose codec it has
+ * advertises managed streams from its creation on; they can be had while the device is there and
+ * works, by threads that own a queue of it:
+ *
+ *	zcomp_accel_configure(&profile);	// before zcomps are created
+ *	zcomp_accel_start(err, sizeof(err));	// after the last fork
+ *
+ *	struct zcomp_queue *q = zcomp_queue_get();	// a thread of its own
+ *	zstrm = zcomp_stream_get(comp, ZSTRM_PREFER_MGMT); // per-CPU: none is free
+ *	memcpy(zstrm->local_copy, page, ZCOMP_PAGE_SIZE);
+ *	n = zcomp_submit(q, &zstrm, 1);		// never sleeps
+ *	n = zcomp_reap(q, done, 64);		// never sleeps
+ *	zcomp_stream_put(done[0]);
+ *
+ * Compression alone: decompression is the reader's, on its per-CPU stream.
+ */
+struct accel_profile;
+struct accel_device;
+struct zcomp_queue;
+
+/* Copied. NULL: none. Before any zcomp. */
+void zcomp_accel_configure(const struct accel_profile *profile);
+
+/* 0, also when none is configured; or -1 with one line in `err`: then all is done in software. */
+int zcomp_accel_start(char *err, size_t errlen);
+/* Queues may still be held: their operations end, and no more are accepted. */
+void zcomp_accel_stop(void);
+
+/* Its device, for statistics and verbs: accel_close() it. NULL: there is none. */
+struct accel_device *zcomp_accel_ref(void);
+
+/* How many queues it is configured to have, and how many streams each. */
+unsigned zcomp_accel_queues(unsigned *depth);
+
+/* Does it take work? Not while it is unplugged, or has failed. The hook is told of each change, from
+ * any thread; it must not call zcomp or accel functions. */
+bool zcomp_accel_on(void);
+void zcomp_accel_set_hook(void (*hook)(bool on));
+
+/* Was managed streams' flag set for this zcomp? */
+bool zcomp_is_managed(const struct zcomp *comp);
+
+/*
+ * A queue for the calling thread, which alone may use it and get its streams; one a thread. NULL:
+ * no device, no free queue pair, or no memory. zcomp_queue_put() aborts what is in flight.
+ */
+struct zcomp_queue *zcomp_queue_get(void);
+void zcomp_queue_put(struct zcomp_queue *q);
+unsigned zcomp_queue_free(const struct zcomp_queue *q); /* streams not in use */
+
+/*
+ * Has each stream's local_copy compressed into its buffer. Accepts the first ones, as many as there
+ * is room for: returns how many. What is accepted belongs to the device until zcomp_reap() returns
+ * it; the others are still the caller's, to be put, or compressed in software.
+ */
+unsigned zcomp_submit(struct zcomp_queue *q, struct zcomp_strm **zstrms, unsigned n);
+
+/*
+ * Streams whose operation has ended. ->result: 0; -ENOSPC incompressible; or the device could not:
+ * -EIO, -ETIMEDOUT, -ECANCELED (reset, unplug), -EBADMSG (verify), -EAGAIN: the page, still at
+ * local_copy, is to be compressed in software.
+ */
+unsigned zcomp_reap(struct zcomp_queue *q, struct zcomp_strm **zstrms, unsigned n);
+
+/* Until `min` can be reaped, or the time has passed. Returns how many can. */
+unsigned zcomp_wait(struct zcomp_queue *q, unsigned min, uint64_t timeout_ns);
 
 #endif
