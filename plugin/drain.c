@@ -14,6 +14,7 @@
 #include <time.h>
 
 #include "batch.h"
+#include "swap.h"
 
 #define NAP   (2 * 1000 * 1000) /* ns */
 #define QUIET 50 /* naps without work, until all sleep */
@@ -38,7 +39,9 @@ static struct {
 	pthread_cond_t left;  /* a client's users became 0 */
 	struct drain_client *clients;
 	struct worker *workers;
-	unsigned nr, cpus;
+	_Atomic unsigned nr;
+	unsigned cpus;
+	bool touch;
 	_Atomic bool running;
 	_Atomic uint32_t bell;	 /* futex: rung to wake workers */
 	_Atomic unsigned awake;
@@ -259,9 +262,14 @@ static void *worker_main(void *opaque)
 	struct worker *w = opaque;
 	unsigned naps = 0, turn = w->nr;
 
-	while (drain_running()) {
+	if (drain.touch)
+		swap_warm_thread();
+	for (;;) {
+		/* In this order: drain_stop() rings once, when it has said that it is over. */
 		uint32_t bell = atomic_load(&drain.bell);
 
+		if (!drain_running())
+			break;
 		if (work(w, &turn))
 			naps = 0;
 		else
@@ -304,6 +312,7 @@ int drain_start(unsigned workers, bool touch, struct uz_error *e)
 	int err = 0;
 
 	drain.cpus = count_cpus();
+	drain.touch = touch;
 	if (!workers)
 		workers = drain.cpus < DRAIN_WORKERS_MAX ? drain.cpus : DRAIN_WORKERS_MAX;
 	drain.workers = calloc(workers, sizeof(*drain.workers));
