@@ -139,6 +139,7 @@ struct page_io {
 	struct zcomp_strm *zstrm; /* held from the first page that needs one; io_stream_put() */
 	uint32_t now;
 	bool through; /* compressed before it is acknowledged */
+	uint64_t patient_until; /* ns; 0: it has not waited for room yet */
 	int live; /* slots of the leaf that became live, less those that became empty */
 	int64_t charged, counts[NR_COUNTERS];
 	unsigned room;	    /* entries of the stage that the request may still use */
@@ -219,6 +220,18 @@ int page_verify(struct page_io *io, uint64_t index, void *dst);
  * there is no room in the list or the limit, so that it must be compressed first.
  */
 int page_stage(struct page_io *io, uint64_t index, const void *src, const struct page_snap *snap);
+
+/*
+ * After ENOSPC: what is staged takes more than it will when it is compressed, so waits for that.
+ * True: another try may pay. No stream is held. Leaves errno ENOSPC.
+ */
+bool io_wait_for_room(struct page_io *io);
+
+/*
+ * A cell for an object, 0 without memory. At the limit a whole page may be all there is, where
+ * nothing would be saved; but then raw pages that have gone have left holes, which are closed first.
+ */
+zhandle_t io_cell(struct page_io *io, size_t len, uint64_t index);
 
 /* What the request has staged goes on the list, and what it reserved there beyond is given back. */
 void io_stage_push(struct page_io *io);

@@ -12,6 +12,7 @@
 
 #include "drain_priv.h"
 #include "offload.h"
+#include "swap.h"
 
 /* What is looked at together, to see whether a worker gets its CPU: ns of work. */
 #define SHARE_WINDOW (4 * 1000 * 1000ull)
@@ -33,7 +34,9 @@ static struct {
 	pthread_cond_t left;  /* a client's users became 0 */
 	struct drain_client *clients;
 	struct worker *workers;
-	unsigned nr, cpus;
+	_Atomic unsigned nr;
+	unsigned cpus;
+	bool touch;
 	_Atomic bool running;
 } drain = { .lock = PTHREAD_MUTEX_INITIALIZER, .left = PTHREAD_COND_INITIALIZER };
 
@@ -237,9 +240,14 @@ static void *worker_main(void *opaque)
 	struct worker *w = opaque;
 	unsigned naps = 0, turn = w->nr;
 
-	while (drain_running()) {
+	if (drain.touch)
+		swap_warm_thread();
+	for (;;) {
+		/* In this order: drain_stop() rings once, when it has said that it is over. */
 		uint32_t bell = atomic_load(&workers.bell);
 
+		if (!drain_running())
+			break;
 		if (work(w, &turn))
 			naps = 0;
 		else
@@ -285,6 +293,7 @@ int drain_start(unsigned nr, bool touch, struct uz_error *e)
 	int err = 0;
 
 	drain.cpus = count_cpus();
+	drain.touch = touch;
 	if (!nr)
 		nr = drain.cpus < DRAIN_WORKERS_MAX ? drain.cpus : DRAIN_WORKERS_MAX;
 	drain.workers = calloc(nr, sizeof(*drain.workers));

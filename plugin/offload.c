@@ -251,10 +251,13 @@ static void *submitter_main(void *opaque)
 	if (s->queue)
 		atomic_fetch_add(&ready, 1);
 	sem_post(&started);
-	while (s->queue && atomic_load_explicit(&running, memory_order_relaxed)) {
-		uint32_t bell = atomic_load(&offload_crew.bell);
-		bool worked = reap(s);
+	while (s->queue) {
+		uint32_t bell = atomic_load(&offload_crew.bell); /* before `running`: it rings once */
+		bool worked;
 
+		if (!atomic_load(&running))
+			break;
+		worked = reap(s);
 		worked = feed(s) || worked;
 		if (worked)
 			naps = 0;

@@ -307,20 +307,22 @@ static int try_write(struct page_io *io, uint64_t index, const void *src,
 		new.len = PAGE_SIZE;
 		new.flags = slot_flags(SLOT_RAW, 0);
 	}
-	new.val = zpool_alloc(disk->pool, new.len, index);
+	new.val = io_cell(io, new.len, index);
 	return page_publish(io, index, &new, snap);
 }
 
 static int write_page(struct page_io *io, uint64_t index, const void *src,
 	const struct page_snap *snap)
 {
-	int ret = try_write(io, index, src, snap);
+	int ret;
 
-	if (likely(ret == 0) || errno != ENOSPC)
-		return ret;
-	/* The pool may have room in pieces. Nobody else shall wait for that with us. */
-	io_stream_put(io);
-	return disk_compact_for_room(io->disk) ? try_write(io, index, src, snap) : -1;
+	while (unlikely((ret = try_write(io, index, src, snap)) == -1) && errno == ENOSPC) {
+		/* The pool may have room in pieces. Nobody else shall wait for that with us. */
+		io_stream_put(io);
+		if (!io_wait_for_room(io) && !disk_compact_for_room(io->disk))
+			break;
+	}
+	return ret;
 }
 
 int page_write(struct page_io *io, uint64_t index, const void *src)

@@ -87,6 +87,50 @@ void io_stage_end(struct page_io *io)
 	io->room = 0;
 }
 
+/* A request waits for room so long at most, in all. */
+#define PATIENCE (100 * 1000 * 1000ull) /* ns */
+
+bool io_wait_for_room(struct page_io *io)
+{
+	struct disk *disk = io->disk;
+	uint64_t now = uz_nsec(), cut;
+	bool first = !io->patient_until;
+
+	errno = ENOSPC;
+	if (!disk->behind || !drain_running())
+		return false;
+	io_stage_push(io);
+	if (first)
+		io->patient_until = now + PATIENCE;
+	if (now >= io->patient_until)
+		return false;
+	if (stage_cut(&disk->stage, &cut)) {
+		drain_wake(disk);
+		stage_wait(&disk->stage, cut, io->patient_until - now);
+	} else if (!first) {
+		return false;
+	}
+	/* Raw pages that have gone leave holes between those that stay. */
+	zpool_settle(disk->pool);
+	errno = ENOSPC;
+	return true;
+}
+
+zhandle_t io_cell(struct page_io *io, size_t len, uint64_t index)
+{
+	struct disk *disk = io->disk;
+	zhandle_t val = zpool_alloc(disk->pool, len, index);
+
+	if (likely(val && zpool_cell(disk->pool, val) < PAGE_SIZE))
+		return val;
+	if (!disk->behind || len == PAGE_SIZE)
+		return val;
+	if (val)
+		zpool_free(disk->pool, val);
+	zpool_settle(disk->pool);
+	return zpool_alloc(disk->pool, len, index);
+}
+
 /* --- out --- */
 
 bool page_take(struct page_io *io, uint64_t index, uint32_t token, void *copy)
@@ -116,7 +160,7 @@ void page_finish(struct page_io *io, uint64_t index, uint32_t token, unsigned co
 	uint32_t flags;
 
 	if (len)
-		new.val = zpool_alloc(disk->pool, len, index);
+		new.val = io_cell(io, len, index);
 	garbage = new.val;
 	slot_lock(slot);
 	flags = slot_state(slot);

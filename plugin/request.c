@@ -131,8 +131,9 @@ static int write_range(struct page_io *io, const char *buf, uint64_t len, uint64
 		uint64_t n = up_to(LEAF_BYTES, offset, len);
 		int ret;
 
-		if (!table_get(table, offset >> PAGE_SHIFT, true, &io->ref))
-			return -1;
+		while (!table_get(table, offset >> PAGE_SHIFT, true, &io->ref))
+			if (errno != ENOSPC || !io_wait_for_room(io))
+				return -1;
 		ret = write_leaf(io, buf, n, offset);
 		io_leaf_put(io);
 		if (ret == -1)

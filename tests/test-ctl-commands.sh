@@ -48,6 +48,7 @@ read -r name size data compr algorithm streams zero total limit used migrated ra
 real_data "$dir/real" 1
 timeout 60 "$tools/nbd-do" "$uri" fill 0 1m 0x5a
 timeout 60 nbdcopy "$dir/real" "$uri"
+timeout 60 "$tools/nbd-do" "$uri" flush
 run 0 "${on[@]}" list
 read -r name size data compr algorithm streams zero total limit used migrated ratio wb \
     < <(tail -1 "$dir/out")
@@ -68,7 +69,8 @@ done
 UZRAM_CONTROL=$control run 0 stat
 for name in orig_data_size compr_data_size mem_used_total mem_limit mem_used_max same_pages \
     pages_compacted huge_pages huge_pages_since failed_reads failed_writes invalid_io \
-    notify_free limit_used ratio; do
+    notify_free limit_used ratio write pages pages_max coalesced direct managed percpu fallback \
+    raw batches batch_pages; do
 	says out "  $name "
 done
 UZRAM_CONTROL=/nowhere run 0 "${on[@]}" stat
@@ -131,12 +133,12 @@ run 0 "${on[@]}" set mem-limit=16M
 [ "$(disk_stat mm_stat.mem_limit)" = 16777216 ]
 # Old pages keep their codec, new ones have the new one.
 run 0 "${on[@]}" reset
-timeout 60 "$tools/nbd-do" "$uri" put 0 "$dir/real"
+timeout 60 "$tools/nbd-do" "$uri" put 0 "$dir/real" flush
 run 0 "${on[@]}" set default algorithm=zstd:3 mem-limit=20M
 [ "$(disk_stat mm_stat.mem_limit)" = 20971520 ]
 [ "$(uzramctl --json stat | jq -r '.disks[0] | "\(.algorithm):\(.level)"')" = zstd:3 ] ||
     fail "the algorithm is not zstd:3"
-timeout 60 "$tools/nbd-do" "$uri" put 32m "$dir/real" same 32m "$dir/real" same 0 "$dir/real"
+timeout 60 "$tools/nbd-do" "$uri" put 32m "$dir/real" same 32m "$dir/real" same 0 "$dir/real" flush
 uzramctl blocks | awk 'NR > 1 && $5 ~ /lz4|zstd/ { n[$1 < 8192 ? "old" : "new", $5]++ }
     END { exit !(n["old", "lz4"] && !n["old", "zstd"] && n["new", "zstd"] && !n["new", "lz4"]) }' ||
     fail "codecs after set algorithm"
@@ -175,7 +177,9 @@ add x/y size=1M|no disk's name
 add x algorithm=lz4|size=SIZE is required
 add x size=1M nosuch=1|nosuch
 add x size=1M swap=yes|swap
-add x size=1M stage=1M|stage
+add x size=1M stage=1k|stage=1k
+add x size=1M batch=257|batch=257
+add x size=1M workers=2|workers=2
 add x 1M|KEY=VALUE
 remove nosuch|no disk named "nosuch"
 END

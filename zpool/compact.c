@@ -130,9 +130,9 @@ void zpool_settle(struct zpool *pool)
 {
 	size_t pages = 0;
 
-	if (!pool->move)
+	/* A compaction that is running does it all. */
+	if (!pool->move || pthread_mutex_trylock(&pool->compact_lock) != 0)
 		return;
-	pthread_mutex_lock(&pool->compact_lock);
 	compact_class(pool, &pool->classes[CLASS_HUGE], &pages);
 	pthread_mutex_unlock(&pool->compact_lock);
 }

@@ -157,7 +157,8 @@ int zpool_refill(struct zpool *pool);
  * For objects of whole pages that come and go: up to `bytes` of their emptied spans stay resident
  * for the next ones, counted in zpool_stats' `pages`. zpool_give_back() lets them go, true if there
  * were any; an allocation that can get no other page does so itself. zpool_settle() also moves
- * such objects together, as zpool_compact() would. Both for a thread that has time.
+ * such objects together, as zpool_compact() would, and does nothing beside one. Both for a thread
+ * that has time.
  */
 void zpool_keep_pages(struct zpool *pool, uint64_t bytes);
 bool zpool_give_back(struct zpool *pool);

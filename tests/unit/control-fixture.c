@@ -36,7 +36,19 @@ void disk_get_stat(struct disk *disk, struct disk_stat *st)
 		.reserve_bytes = 3,
 		.reads = 20,
 		.writes = 21,
-		.trims = 22 };
+		.trims = 22,
+		.stage = { .behind = true,
+			.pages = 23,
+			.pages_max = 24,
+			.coalesced = 25,
+			.direct = 26 },
+		.streams = { .managed = 27,
+			.percpu = 28,
+			.fallback = 29,
+			.raw = 30,
+			.batches = 31,
+			.batch_pages = 32,
+			.batch_sizes = { [0] = 20, [8] = 11 } } };
 	st->mm.orig_data_size = 12288;
 	st->mm.compr_data_size = 4000;
 	st->mm.mem_used_total = 8192;

@@ -88,7 +88,10 @@ static void test_requests(void **state)
 	"\"mem_used_total\":8192,\"mem_limit\":65536,\"mem_used_max\":16384,\"same_pages\":5," \
 	"\"pages_compacted\":6,\"huge_pages\":7,\"huge_pages_since\":8},"                      \
 	"\"io_stat\":{\"failed_reads\":9,\"failed_writes\":10,\"invalid_io\":11,"              \
-	"\"notify_free\":12},\"zero_pages\":4,\"table_bytes\":4096,\"reserve_bytes\":3,"       \
+	"\"notify_free\":12},\"stage\":{\"write\":\"behind\",\"pages\":23,"              \
+	"\"pages_max\":24,\"coalesced\":25,\"direct\":26},\"streams\":{\"managed\":27,"       \
+	"\"percpu\":28,\"fallback\":29,\"raw\":30,\"batches\":31,\"batch_pages\":32,"         \
+	"\"batch_sizes\":[[1,20],[256,11]]},\"zero_pages\":4,\"table_bytes\":4096,\"reserve_bytes\":3,"       \
 	"\"reads\":20,\"writes\":21,\"trims\":22,\"latency_us\":{\"read\":{\"count\":100,"  \
 	"\"mean\":4.0,\"p50\":1.54644897959184,\"p99\":98.304,\"max\":131.072,"              \
 	"\"buckets\":[[2.048,98],[131.072,2]]},\"write\":" NO_LATENCY ",\"trim\":" NO_LATENCY \
@@ -715,6 +718,14 @@ static void test_metrics(void **state)
 	assert_non_null(strstr(text, "_seconds_sum{disk=\"default\",op=\"read\"} 0.000400000\n"));
 	assert_non_null(strstr(text, "_bucket{disk=\"b.2\",op=\"flush\",le=\"1.073741824\"} 0\n"));
 	assert_non_null(strstr(text, "_count{disk=\"b.2\",op=\"flush\"} 1\n"));
+	assert_non_null(strstr(text, "\nuzram_disk_staged_pages{disk=\"b.2\"} 23\n"));
+	assert_non_null(strstr(text, "\nuzram_disk_coalesced_pages_total{disk=\"b.2\"} 25\n"));
+	assert_non_null(strstr(text, "\nuzram_disk_direct_pages_total{disk=\"b.2\"} 26\n"));
+	assert_non_null(strstr(text, "\nuzram_disk_managed_pages_total{disk=\"b.2\"} 27\n"));
+	assert_non_null(strstr(text, "\nuzram_disk_percpu_pages_total{disk=\"b.2\"} 28\n"));
+	assert_non_null(strstr(text, "\nuzram_disk_fallback_pages_total{disk=\"b.2\"} 29\n"));
+	assert_non_null(strstr(text, "\nuzram_disk_batches_total{disk=\"b.2\"} 31\n"));
+	assert_non_null(strstr(text, "\nuzram_disk_batch_pages_total{disk=\"b.2\"} 32\n"));
 	assert_non_null(strstr(text, "\nuzram_control_connections 1\n"));
 	json_decref(answer);
 	close(fd);

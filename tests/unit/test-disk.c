@@ -12,34 +12,6 @@ static bool all_zero(const void *buf, size_t len)
 	return true;
 }
 
-static void assert_stats_add_up(struct disk *disk)
-{
-	struct disk_stat st = stat_of(disk);
-	struct zpool_stats pool;
-
-	zpool_get_stats(disk->pool, &pool);
-	/* DESIGN rule: every stored page is same-filled, compressed or raw. */
-	assert_int_equal(st.mm.orig_data_size, PAGE_SIZE * (st.mm.same_pages + pool.objects));
-	assert_int_equal(st.limit_used, pool.charged + st.table_bytes);
-	assert_true(st.mm.huge_pages <= pool.objects);
-	assert_true(disk_check(disk));
-}
-
-static void assert_empty(struct disk *disk)
-{
-	struct disk_stat st = stat_of(disk);
-
-	assert_int_equal(st.mm.orig_data_size, 0);
-	assert_int_equal(st.mm.compr_data_size, 0);
-	assert_int_equal(st.mm.mem_used_total, 0);
-	assert_int_equal(st.mm.same_pages, 0);
-	assert_int_equal(st.mm.huge_pages, 0);
-	assert_int_equal(st.zero_pages, 0);
-	assert_int_equal(st.table_bytes, 0);
-	assert_int_equal(st.limit_used, 0);
-	assert_true(disk_check(disk));
-}
-
 static void empty_reads_as_zeroes(void **state)
 {
 	struct disk *disk = new_disk("lz4", 3 * MIB + 1, 0);

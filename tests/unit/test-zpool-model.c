@@ -206,6 +206,10 @@ static void walk(uint64_t steps, bool locked)
 			compact();
 		if (i % 400000 == 0) /* a bound at times, sometimes below what is used */
 			zpool_set_max(pool, rng() % 3 ? 0 : rng() % (24 << 20));
+		if (i % 30000 == 0)
+			zpool_keep_pages(pool, rng() % 3 ? rng() % (4 << 20) : 0);
+		if (i % 70000 == 0)
+			zpool_settle(pool);
 		if (i % 250000 == 0)
 			zpool_set_reserve(pool, rng() % 2 ? 2 << 20 : 0, NULL, NULL);
 	}
@@ -213,6 +217,8 @@ static void walk(uint64_t steps, bool locked)
 	for (uint64_t i = 0; i < NR_OWNERS; i++)
 		if (shadow[i].handle)
 			forget(i);
+	check_all();
+	zpool_give_back(pool);
 	check_all();
 	zpool_get_stats(pool, &st);
 	if (st.pages || st.spans || st.objects)

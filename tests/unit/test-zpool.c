@@ -429,6 +429,102 @@ static void threads_and_compaction(void **state)
 	zpool_destroy(pool);
 }
 
+/* Whole pages that come and go: what `keep` allows stays resident, and serves the next ones. */
+static void emptied_pages_are_kept(void **state)
+{
+	struct zpool *pool = new_pool(64 << 20);
+	uint64_t kept, spans;
+
+	zpool_keep_pages(pool, 256 * 4096);
+	for (unsigned round = 0; round < 3; round++) {
+		for (uint64_t i = 0; i < 1000; i++)
+			assert_true(handles[i] = zpool_alloc(pool, 4096, i));
+		assert_true(zpool_check(pool));
+		assert_in_range(stats(pool).pages, 1000, 1040);
+		for (uint64_t i = 0; i < 1000; i++)
+			zpool_free(pool, handles[i]);
+		assert_true(zpool_check(pool));
+		kept = stats(pool).pages;
+		spans = stats(pool).spans;
+		assert_in_range(kept, 200, 256);
+		assert_int_equal(stats(pool).objects, 0);
+		/* As many as are kept need no new page. */
+		for (uint64_t i = 0; i < kept; i++)
+			assert_true(handles[i] = zpool_alloc(pool, 4096, i));
+		assert_int_equal(stats(pool).pages, kept);
+		assert_int_equal(stats(pool).spans, spans);
+		assert_true(zpool_check(pool));
+		for (uint64_t i = 0; i < kept; i++)
+			zpool_free(pool, handles[i]);
+		assert_int_equal(stats(pool).pages, kept);
+	}
+	/* Other classes' do not stay. */
+	handles[0] = zpool_alloc(pool, 2000, 0);
+	assert_true(stats(pool).pages > kept);
+	zpool_free(pool, handles[0]);
+	assert_int_equal(stats(pool).pages, kept);
+	assert_true(zpool_give_back(pool));
+	assert_false(zpool_give_back(pool));
+	assert_int_equal(stats(pool).pages, 0);
+	assert_int_equal(stats(pool).spans, 0);
+	assert_true(zpool_check(pool));
+	zpool_destroy(pool);
+}
+
+/* What is kept never stands in the way of an allocation, whatever its class. */
+static void kept_pages_go_when_needed(void **state)
+{
+	struct zpool *pool = new_pool(64 << 20);
+
+	zpool_keep_pages(pool, 64 << 20);
+	zpool_set_max(pool, 100 * 4096);
+	for (uint64_t i = 0; i < 100; i++)
+		assert_true(handles[i] = zpool_alloc(pool, 4096, i));
+	assert_int_equal(zpool_alloc(pool, 4096, 100), 0);
+	for (uint64_t i = 0; i < 100; i++)
+		zpool_free(pool, handles[i]);
+	assert_int_equal(stats(pool).pages, 100);
+	for (uint64_t i = 0; i < 150; i++) {
+		assert_true(handles[i] = zpool_alloc(pool, 2000, i));
+		assert_true(zpool_cell(pool, handles[i]) < 4096);
+		assert_true(stats(pool).pages <= 100);
+	}
+	assert_true(zpool_check(pool));
+	zpool_destroy(pool);
+}
+
+static void settling_packs_whole_pages_alone(void **state)
+{
+	struct zpool *pool = new_pool(64 << 20);
+	struct zpool_stats before, after;
+
+	zpool_keep_pages(pool, 1 << 20);
+	for (uint64_t i = 0; i < 2000; i++) {
+		assert_true(handles[i] = zpool_alloc(pool, i % 2 ? 4096 : 1000, i));
+		memset(zpool_object(pool, handles[i]), (int)i, i % 2 ? 4096 : 1000);
+	}
+	for (uint64_t i = 0; i < 2000; i++)
+		if (i % 8 > 1) { /* one of four of each kind stays */
+			zpool_free(pool, handles[i]);
+			handles[i] = 0;
+		}
+	before = stats(pool);
+	zpool_settle(pool);
+	after = stats(pool);
+	/* 250 raw ones in as many pages and a span's tail; the small ones as they were. */
+	assert_true(before.pages - after.pages >= 600);
+	assert_in_range(after.pages, 250 + 250 * 1008 / 4096, 250 + 250 + 40);
+	assert_int_equal(after.pages_compacted, 0); /* nobody asked for it */
+	assert_true(zpool_check(pool));
+	for (uint64_t i = 0; i < 2000; i++)
+		if (handles[i])
+			for (unsigned b = 0; b < (i % 2 ? 4096u : 1000u); b++)
+				assert_int_equal(((unsigned char *)zpool_object(pool, handles[i]))[b],
+					(unsigned char)i);
+	assert_true(zpool_compact(pool, NULL, NULL) > 0);
+	zpool_destroy(pool);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -447,6 +543,9 @@ int main(void)
 		cmocka_unit_test(locked_pages_go_back),
 		cmocka_unit_test(range_is_halved_when_refused),
 		cmocka_unit_test(range_used_up),
+		cmocka_unit_test(emptied_pages_are_kept),
+		cmocka_unit_test(kept_pages_go_when_needed),
+		cmocka_unit_test(settling_packs_whole_pages_alone),
 		cmocka_unit_test(threads_and_compaction),
 	};
 
