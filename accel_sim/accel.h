@@ -52,6 +52,8 @@
  *	the ring and the device has finished nothing for timeout_ms. It completes, as TIMEOUT, once
  *	the device has let go of its buffers: an engine in the middle of a page finishes the page
  *	first. Checked every quarter of timeout_ms, by the engines and by threads in accel_wait().
+ *	A wake-up that the kernel lost is found there, too; by a host that only polls, within a
+ *	second.
  *	Eight operations in a row that end as HW_ERROR, TIMEOUT or CORRUPT make the device reset
  *	itself; the max_resets'th such reset without a success between ends in `failed`. A success
  *	is SUCCESS, INCOMPRESSIBLE or ZERO.
@@ -68,7 +70,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define ACCEL_PAGE_SIZE	      4096 /* bytes: every source of a compression, result of a decompression */
+#define ACCEL_PAGE_SIZE	      4096 /* bytes: source of a compression, result of a decompression */
 #define ACCEL_MAX_QUEUE_DEPTH 4096
 #define ACCEL_MAX_QUEUES      64
 #define ACCEL_MAX_DEVICES     8

@@ -18,6 +18,7 @@ import time
 from dataclasses import dataclass
 
 sys.dont_write_bytecode = True
+from accel_row import measure_accel  # noqa: E402
 from peers import (BenchError, PAGE, Programs, Server, ZRAM_TABLE_ENTRY,  # noqa: E402
                    ZramDevice, run_program, zram_missing)
 
@@ -90,6 +91,9 @@ TARGETS = {
     "w4k": {"memory-zstd": (">=", 8.0), "ceiling": (">=", 0.95)},
     "r4k": {"ceiling": (">=", 0.95)},
     "mem": {"load": ("<=", 1.03, 1.02), "half": ("<=", 1.06)},
+    "accel": {"host-us": ("<=", 0.5), "closed-us": ("<=", 1.0), "in-flight": (">=", 256),
+              "iaa-8-each": ("<=", 1.1), "iaa-8-batch": ("<=", 1.1), "hisi-off": ("<=", 0.15),
+              "zstd-batch-gain": ("<=", 0.01)},
     "empty": {"start-16T-s": ("<=", 0.1), "rss-16T-MiB": ("<=", 8.0)},
 }
 
@@ -428,6 +432,11 @@ def measure_empty(bench, limits):
                        figures)
 
 
+def make_accel(bench, limits):
+    figure, rivals, ratios, note, detail = measure_accel(bench)
+    return make_result("accel", figure, "us", rivals, ratios, limits, note, detail)
+
+
 def number(value):
     if value is None:
         return "-"
@@ -560,6 +569,7 @@ def main():
     measures = {row.name: lambda row=row: measure_io(bench, row, limits)
                 for row in io_rows(bench.cpus)}
     measures["mem"] = lambda: measure_mem(bench, limits)
+    measures["accel"] = lambda: make_accel(bench, limits)
     measures["empty"] = lambda: measure_empty(bench, limits)
     for name in options.rows:
         if name not in measures:

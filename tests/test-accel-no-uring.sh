@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# Where io_uring is forbidden the simulated accelerator says so in one line, and its
+# inline transport, which needs none of it, works.
+source "$(dirname "$0")/functions.sh"
+
+"$tools/no-uring" EPERM /bin/true || skip "no seccomp filters here"
+for error in EPERM ENOSYS; do
+	for transport in msgring eventfd; do
+		status=0
+		"$tools/no-uring" $error "$tools/accel-do" $transport 100 >"$dir/out" 2>&1 || status=$?
+		echo "$error, $transport: $(cat "$dir/out")"
+		[ $status = 1 ] || fail "$transport without io_uring: status $status"
+		[ "$(wc -l <"$dir/out")" = 1 ] || fail "not one line"
+		grep -q io_uring "$dir/out" || fail "the line does not name io_uring"
+		grep -qi inline "$dir/out" || fail "the line does not name the way out"
+	done
+	"$tools/no-uring" $error "$tools/accel-do" inline 3000 >"$dir/out" || fail "inline"
+	grep -q '^30[0-9]* pages, transport inline$' "$dir/out" || fail "inline: $(cat "$dir/out")"
+done
