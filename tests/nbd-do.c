@@ -5,6 +5,7 @@
  *	fill OFFSET COUNT BYTE		write
  *	check OFFSET COUNT BYTE		read, and compare
  *	zero|trim|cache|status OFFSET COUNT
+ *	flush
  *	put OFFSET FILE			write the file, page by page
  *	same OFFSET FILE		read, and compare with the file
  *	size				print the export's size
@@ -174,6 +175,11 @@ int main(int argc, char **argv)
 
 		if (!strcmp(command, "size")) {
 			printf("%" PRId64 "\n", nbd_get_size(nbd));
+			continue;
+		}
+		if (!strcmp(command, "flush")) {
+			if (nbd_flush(nbd, 0) == -1)
+				die(command);
 			continue;
 		}
 		if (!strcmp(command, "wait")) {

@@ -49,6 +49,14 @@ refused mem-limit,-1	1M mem-limit=-1
 refused swap,maybe	1M swap=maybe
 refused swap-reserve,x	1M swap=yes swap-reserve=x
 refused write,sideways	1M write=sideways
+refused stage=0,4k	1M stage=0
+refused stage,size	1M stage=much
+refused stage,4g	1M stage=5G
+refused batch=0,256	1M batch=0
+refused batch,256	1M batch=257
+refused batch=4k	1M batch=4k
+refused workers=0,64	1M workers=0
+refused workers,64	1M workers=65
 
 refused disk,name	1M disk=a/b
 refused disk,name	1M disk=
@@ -59,13 +67,19 @@ refused control-group,control=PATH 1M control-group=root
 refused control-group,nosuchgroup 1M control="$dir/unused" control-group=nosuchgroup
 
 # Keys of later versions.
-for arg in accel=iaa accel-devices=1 accel-queue-depth=8 accel-fault=busy:1,1,0,-1 workers=2 \
+for arg in accel=iaa accel-devices=1 accel-queue-depth=8 accel-fault=busy:1,1,0,-1 \
     upkeep=manual upkeep-cpu=5 pool-overhead=5 recompress=zstd \
-    dict=/etc/passwd write=behind stage=4M streams=managed batch=8 backing=/dev/null \
-    backing-size=1G backing-overwrite=yes writeback=auto writeback-batch=4 high=90 low=80 \
-    promote=never; do
+    dict=/etc/passwd streams=managed; do
 	refused "${arg%%=*},version" 1M $arg
 done
+
+# The second tier: see also test-wb-refused.sh.
+for arg in backing-size=1G backing-overwrite=yes writeback=auto writeback-batch=4 high=90 low=80 \
+    promote=never; do
+	refused "${arg%%=*}=,backing=" 1M $arg
+done
+refused backing=/dev/null,regular,block	1M backing=/dev/null
+refused writeback=auto,mem-limit	1M backing=/x writeback=auto
 
 # The control socket's path.
 refused control,"$dir/no/control"	1M control="$dir/no/control"

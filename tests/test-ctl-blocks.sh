@@ -9,7 +9,7 @@ head -c 4096 /dev/urandom >"$dir/random"
 printf "some text\n%.0s" {1..409} >"$dir/text"
 start_nbdkit 1G
 timeout 60 "$tools/nbd-do" "$uri" fill 0 12k 0x5a put 12k "$dir/random" put 16k "$dir/text" \
-    fill 20k 12k 0x11 trim 20k 8k
+    fill 20k 12k 0x11 trim 20k 8k flush
 blocks () { timeout 60 "$UZRAMCTL" -s "$control" "$@"; }
 blocks blocks >"$dir/out"
 read -r -a heading <"$dir/out"

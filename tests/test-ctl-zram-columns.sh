@@ -30,6 +30,8 @@ compare () {
 }
 columns () {
 	step=$1
+	# Until a page has been compressed nobody knows whether it is a huge one.
+	timeout 60 "$tools/nbd-do" "$uri" flush
 	compare mm_stat 1 orig_data_size -eq
 	compare mm_stat 6 same_pages -eq
 	compare mm_stat 8 huge_pages -le

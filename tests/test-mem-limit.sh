@@ -17,7 +17,7 @@ below_limit () {
 
 start_nbdkit 64M mem-limit=$limit
 [ "$(disk_stat mm_stat.mem_limit)" = $limit ] || fail "the limit is not shown"
-$do "$uri" put 0 "$dir/real"
+$do "$uri" put 0 "$dir/real" flush
 
 # Fill up: some of it fits, then ENOSPC.
 if $do "$uri" put 8m "$dir/random" >"$dir/said"; then fail "32 MiB fit into 8"; fi
@@ -25,7 +25,7 @@ grep -q ENOSPC "$dir/said" || fail "not ENOSPC: $(cat "$dir/said")"
 stored=$(awk '{ print $1 }' "$dir/said")
 [ "$stored" -ge $((2 << 20)) ] || fail "only $stored bytes fitted"
 head -c "$stored" "$dir/random" >"$dir/fitted"
-$do "$uri" same 8m "$dir/fitted" same 0 "$dir/real" check $(((8 << 20) + stored)) 1m 0
+$do "$uri" flush same 8m "$dir/fitted" same 0 "$dir/real" check $(((8 << 20) + stored)) 1m 0
 below_limit
 [ "$(disk_stat limit_used)" -ge $((limit - (128 << 10))) ] ||
     fail "refused with $(disk_stat limit_used) of $limit used"
