@@ -16,8 +16,8 @@ struct backing *backing_open(const struct backing_config *config, struct uz_erro
 	return backing_file_open(config, error);
 }
 
-void backing_init(struct backing *b, const struct backing_ops *ops,
-	const struct backing_config *config)
+void backing_init(
+	struct backing *b, const struct backing_ops *ops, const struct backing_config *config)
 {
 	b->ops = ops;
 	b->info.kind = ops->kind;
@@ -291,11 +291,11 @@ static int one_io(struct backing *b, struct backing_io *io)
 int backing_pread(struct backing *b, void *buf, uint32_t len, uint64_t offset)
 {
 	return one_io(b, &(struct backing_io){
-		.op = BACKING_READ, .buf = buf, .len = len, .offset = offset });
+				 .op = BACKING_READ, .buf = buf, .len = len, .offset = offset });
 }
 
 int backing_pwrite(struct backing *b, void *buf, uint32_t len, uint64_t offset)
 {
 	return one_io(b, &(struct backing_io){
-		.op = BACKING_WRITE, .buf = buf, .len = len, .offset = offset });
+				 .op = BACKING_WRITE, .buf = buf, .len = len, .offset = offset });
 }

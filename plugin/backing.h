@@ -34,36 +34,36 @@
 
 #include "util.h"
 
-#define BACKING_DEPTH	64	    /* requests that a queue may have out */
-#define BACKING_MAX_IO	(1u << 20)  /* bytes of one request */
-#define BACKING_ALIGN	4096	    /* of buffers */
+#define BACKING_DEPTH	64	     /* requests that a queue may have out */
+#define BACKING_MAX_IO	(1u << 20)   /* bytes of one request */
+#define BACKING_ALIGN	4096	     /* of buffers */
 #define BACKING_SCRATCH (512u << 10) /* bytes, see backing_scratch() */
 
 struct backing;
 struct backing_queue;
 
 struct backing_config {
-	const char *where;   /* path, or nbd, nbds, nbd+unix, nbds+unix URI */
-	uint64_t size;	     /* bytes: a new file gets that size, anything else must have it; 0: as it
-			      * is, and it must be there */
-	bool overwrite;	     /* an existing file of another size gets `size`, its content lost */
-	bool locked;	     /* for swap: fully allocated, never punched; queues made at the start */
-	unsigned queues;     /* 0: 32 */
+	const char *where; /* path, or nbd, nbds, nbd+unix, nbds+unix URI */
+	uint64_t size;	   /* bytes: a new file gets that size, anything else must have it;
+			    * 0: as it is, and it must be there */
+	bool overwrite;	   /* a file of another size gets `size`, its content lost */
+	bool locked;	   /* for swap: fully allocated, never punched; all queues at once */
+	unsigned queues;   /* 0: 32 */
 	bool no_uring, no_direct; /* for tests, and where they are known to be bad */
-	unsigned connections;	/* NBD: at most; 0: 4 */
-	unsigned reconnect_ms;	/* NBD: how long requests wait for a vanished server; 0: 5000 */
-	unsigned stall_ms;	/* NBD: no answer at all for that long is a vanished server; 0: 30000 */
+	unsigned connections;	  /* NBD: at most; 0: 4 */
+	unsigned reconnect_ms;	  /* NBD: so long requests wait for a lost server; 0: 5000 */
+	unsigned stall_ms; /* NBD: no answer at all for that long is a vanished server; 0: 30000 */
 };
 
 struct backing_info {
 	const char *name; /* backing_config.where */
 	const char *kind; /* "io_uring", "threads", "nbd" */
 	uint64_t size;	  /* bytes */
-	uint32_t block;	  /* offsets and lengths of requests are multiples; a power of two, <= 4096 */
-	bool can_punch;	  /* backing_trim() gives space back */
-	bool direct;	  /* past the page cache */
-	bool exclusive;	  /* nobody else can have it: locked while we have it open */
-	bool created;	  /* backing_open() made the file */
+	uint32_t block; /* offsets and lengths of requests are multiples; a power of two, <= 4096 */
+	bool can_punch; /* backing_trim() gives space back */
+	bool direct;	/* past the page cache */
+	bool exclusive; /* nobody else can have it: locked while we have it open */
+	bool created;	/* backing_open() made the file */
 };
 
 enum backing_op { BACKING_READ, BACKING_WRITE };
@@ -73,8 +73,8 @@ struct backing_io {
 	void *buf; /* aligned to BACKING_ALIGN, but for the block's multiples in it */
 	uint64_t offset;
 	uint32_t len;
-	int error; /* out: 0, or an errno: ENOSPC no room below us; ENOTCONN server vanished;
-		    * else what the system or server said */
+	int error;    /* out: 0, or an errno: ENOSPC no room below us; ENOTCONN server vanished;
+		       * else what the system or server said */
 	void *opaque; /* the caller's */
 	/* The backing's: */
 	uint32_t done; /* bytes that were transferred */
@@ -115,8 +115,8 @@ uint64_t backing_allocated(struct backing *backing);
  */
 int backing_trim(struct backing *backing, uint64_t offset, uint64_t len);
 
-/* After a lost connection: `len` <= 64 bytes that must be at `offset` (within a block), else the server found
- * there is not ours. */
+/* After a lost connection: `len` <= 64 bytes that must be at `offset` (within a block), else the
+ * server found there is not ours. */
 void backing_expect(struct backing *backing, uint64_t offset, const void *bytes, size_t len);
 
 /* NULL with errno ENOMEM. */
@@ -146,9 +146,9 @@ void *backing_alloc(size_t len, bool touch);
 /* --- for tests: a backing that breaks another --- */
 
 enum backing_fault {
-	FAULT_READ,	     /* EIO, nothing read */
-	FAULT_WRITE,	     /* EIO, nothing written */
-	FAULT_READ_SHORT,    /* part of it read, no error: must be continued */
+	FAULT_READ,	  /* EIO, nothing read */
+	FAULT_WRITE,	  /* EIO, nothing written */
+	FAULT_READ_SHORT, /* part of it read, no error: must be continued */
 	FAULT_WRITE_SHORT,
 	FAULT_NOSPC,	     /* a write says ENOSPC */
 	FAULT_CORRUPT_READ,  /* a byte read is wrong */
@@ -162,17 +162,18 @@ enum backing_fault {
 };
 
 struct backing_fault_rule {
-	uint32_t permille;   /* of the requests */
-	int64_t times;	     /* so often at most; negative: without end */
-	uint64_t from, to;   /* only requests that touch [from, to); both 0: all */
+	uint32_t permille; /* of the requests */
+	int64_t times;	   /* so often at most; negative: without end */
+	uint64_t from, to; /* only requests that touch [from, to); both 0: all */
 	uint32_t delay_us;
 };
 
-/* Takes `inner`, not started, and closes it in the end. NULL with errno; `inner` is then as it was. */
+/* Takes `inner`, not started, and closes it in the end. NULL with errno; `inner` is then as it was.
+ */
 struct backing *backing_fault_wrap(struct backing *inner, uint64_t seed);
 /* From now on; NULL: never. */
-void backing_fault_set(struct backing *backing, enum backing_fault fault,
-	const struct backing_fault_rule *rule);
+void backing_fault_set(
+	struct backing *backing, enum backing_fault fault, const struct backing_fault_rule *rule);
 /* How often it struck. */
 uint64_t backing_fault_hits(struct backing *backing, enum backing_fault fault);
 

@@ -50,8 +50,8 @@ static bool strikes(struct fault *f, enum backing_fault fault, uint64_t offset, 
 
 	pthread_mutex_lock(&f->rules_lock);
 	if (rule->permille && rule->times &&
-	    (!rule->to || (offset < rule->to && offset + len > rule->from)) &&
-	    rng(f) % 1000 < rule->permille) {
+		(!rule->to || (offset < rule->to && offset + len > rule->from)) &&
+		rng(f) % 1000 < rule->permille) {
 		strikes = true;
 		if (rule->times > 0)
 			rule->times--;
@@ -298,7 +298,8 @@ struct backing *backing_fault_wrap(struct backing *inner, uint64_t seed)
 	if (!f)
 		return NULL;
 	backing_init(&f->b, &fault_ops,
-		&(struct backing_config){ .where = inner->name, .locked = inner->locked,
+		&(struct backing_config){ .where = inner->name,
+			.locked = inner->locked,
 			.queues = inner->max_queues });
 	f->b.info = inner->info;
 	f->b.info.name = f->b.name;
@@ -309,8 +310,8 @@ struct backing *backing_fault_wrap(struct backing *inner, uint64_t seed)
 	return &f->b;
 }
 
-void backing_fault_set(struct backing *b, enum backing_fault fault,
-	const struct backing_fault_rule *rule)
+void backing_fault_set(
+	struct backing *b, enum backing_fault fault, const struct backing_fault_rule *rule)
 {
 	struct fault *f = fault_of(b);
 

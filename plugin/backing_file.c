@@ -21,8 +21,8 @@ static int fail(struct uz_error *e, const struct backing_config *c, int code, co
 }
 
 /* The descriptor, or -1 with *e. */
-static int open_path(const struct backing_config *c, bool *created, bool *direct,
-	struct uz_error *e)
+static int open_path(
+	const struct backing_config *c, bool *created, bool *direct, struct uz_error *e)
 {
 	int flags = O_RDWR | O_CLOEXEC;
 	struct stat st;
@@ -50,8 +50,9 @@ static int open_path(const struct backing_config *c, bool *created, bool *direct
 		fd = open(c->where, flags, 0600);
 	}
 	if (fd == -1)
-		return fail(e, c, errno, errno == EBUSY ?
-			"in use: mounted, or held by another program" : strerror(errno));
+		return fail(e, c, errno,
+			errno == EBUSY ? "in use: mounted, or held by another program"
+				       : strerror(errno));
 	*created = flags & O_CREAT;
 	return fd;
 }
@@ -62,33 +63,36 @@ static uint32_t direct_block(int fd)
 	struct statx stx;
 
 	if (statx(fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &stx) == 0 &&
-	    stx.stx_mask & STATX_DIOALIGN && stx.stx_dio_offset_align >= 512 &&
-	    stx.stx_dio_offset_align <= 4096 && stx.stx_dio_mem_align <= stx.stx_dio_offset_align)
+		stx.stx_mask & STATX_DIOALIGN && stx.stx_dio_offset_align >= 512 &&
+		stx.stx_dio_offset_align <= 4096 &&
+		stx.stx_dio_mem_align <= stx.stx_dio_offset_align)
 		return stx.stx_dio_offset_align;
 #endif
 	return 4096;
 }
 
 /* A file gets its size, and with `locked` its blocks. */
-static int size_file(struct backing_file *f, const struct backing_config *c, uint64_t old,
-	struct uz_error *e)
+static int size_file(
+	struct backing_file *f, const struct backing_config *c, uint64_t old, struct uz_error *e)
 {
 	if (old != c->size && c->size) {
 		if (old && !c->overwrite)
 			return uz_fail(e, EINVAL,
 				"backing=%s: it has %" PRIu64 " bytes, backing-size= says %" PRIu64
-				"; backing-overwrite=yes would change that", c->where, old, c->size);
+				"; backing-overwrite=yes would change that",
+				c->where, old, c->size);
 		if (ftruncate(f->fd, 0) == -1 || ftruncate(f->fd, c->size) == -1)
 			return fail(e, c, errno, strerror(errno));
 		old = c->size;
 	}
 	if (c->locked && fallocate(f->fd, 0, 0, old) == -1 &&
-	    (errno != EOPNOTSUPP || (errno = posix_fallocate(f->fd, 0, old))))
+		(errno != EOPNOTSUPP || (errno = posix_fallocate(f->fd, 0, old))))
 		return fail(e, c, errno, strerror(errno));
 	f->b.info.size = old;
 	/* Beyond its end there is nothing to lose by trying. */
-	atomic_store(&f->b.can_punch, !c->locked &&
-		fallocate(f->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, old, 4096) == 0);
+	atomic_store(&f->b.can_punch,
+		!c->locked && fallocate(f->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, old,
+				      4096) == 0);
 	return 0;
 }
 
@@ -113,8 +117,8 @@ static bool device_discards(dev_t dev)
 	return max;
 }
 
-static int size_device(struct backing_file *f, const struct backing_config *c, dev_t dev,
-	struct uz_error *e)
+static int size_device(
+	struct backing_file *f, const struct backing_config *c, dev_t dev, struct uz_error *e)
 {
 	uint64_t size;
 	int block, readonly = 0;
@@ -124,8 +128,9 @@ static int size_device(struct backing_file *f, const struct backing_config *c, d
 	if (ioctl(f->fd, BLKROGET, &readonly) == 0 && readonly)
 		return fail(e, c, EROFS, "read-only");
 	if (c->size && c->size != size)
-		return uz_fail(e, EINVAL, "backing=%s: the device has %" PRIu64
-			" bytes, backing-size= says %" PRIu64, c->where, size, c->size);
+		return uz_fail(e, EINVAL,
+			"backing=%s: the device has %" PRIu64 " bytes, backing-size= says %" PRIu64,
+			c->where, size, c->size);
 	if (block > 4096)
 		return fail(e, c, EINVAL, "its blocks are larger than 4096 bytes");
 	f->b.info.size = size;
@@ -143,8 +148,9 @@ static int set_up(struct backing_file *f, const struct backing_config *c, struct
 	f->is_block = S_ISBLK(st.st_mode);
 	/* Held by the open file, so a child that a fork makes holds it too. */
 	if (flock(f->fd, LOCK_EX | LOCK_NB) == -1)
-		return fail(e, c, errno == EWOULDBLOCK ? EBUSY : errno, errno == EWOULDBLOCK ?
-			"in use: another program holds its lock" : strerror(errno));
+		return fail(e, c, errno == EWOULDBLOCK ? EBUSY : errno,
+			errno == EWOULDBLOCK ? "in use: another program holds its lock"
+					     : strerror(errno));
 	f->b.info.exclusive = true;
 	f->b.info.block = f->b.info.direct ? direct_block(f->fd) : 512;
 	if (f->is_block)
@@ -170,8 +176,9 @@ struct backing *backing_file_open(const struct backing_config *c, struct uz_erro
 	f->b.info.created = created;
 	if (set_up(f, c, e) == -1)
 		goto failed;
-	backing_init(&f->b, !c->no_uring && backing_uring_works() ? &backing_uring_ops :
-		&backing_threads_ops, c);
+	backing_init(&f->b,
+		!c->no_uring && backing_uring_works() ? &backing_uring_ops : &backing_threads_ops,
+		c);
 	return &f->b;
 failed:
 	if (created)
@@ -207,8 +214,9 @@ int backing_file_trim(struct backing *b, uint64_t offset, uint64_t len)
 	int ret;
 
 	do
-		ret = f->is_block ? ioctl(f->fd, BLKDISCARD, range) :
-			fallocate(f->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, len);
+		ret = f->is_block ? ioctl(f->fd, BLKDISCARD, range)
+				  : fallocate(f->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+					    offset, len);
 	while (ret == -1 && errno == EINTR);
 	return ret == -1 ? errno : 0;
 }

@@ -7,8 +7,8 @@
  * connection is lost, what is in the list is sent again over the next one: reading or writing the
  * same bytes twice does no harm. If there is no next one in time, they all fail.
  *
- * Locks: conn->lock (which handle there is, whether it is up) before libnbd's own, which it may hold when it calls
- * back, before conn->list_lock, before the queue's.
+ * Locks: conn->lock (which handle there is, whether it is up) before libnbd's own, which it may
+ * hold when it calls back, before conn->list_lock, before the queue's.
  */
 #ifdef HAVE_CONFIG_H
 #include <config.h>
@@ -20,15 +20,15 @@
 #include <stdio.h>
 #include <sys/eventfd.h>
 
-#include "backing_priv.h"
+#include "backing_nbd.h"
 
-#define MAX_CONNS   16
-#define AGAIN_MS    100	 /* between attempts while requests wait */
-#define DOWN_MS	    1000 /* between attempts when they do not any more */
-#define CONNECT_MS  2000 /* for one attempt, when there is no deadline nearer */
-#define STOP_MS	    1000 /* an answer must come within that once all is to stop */
-#define TRIM_MAX    (1u << 30)
-#define EXPECT_MAX  64
+#define MAX_CONNS  16
+#define AGAIN_MS   100	/* between attempts while requests wait */
+#define DOWN_MS	   1000 /* between attempts when they do not any more */
+#define CONNECT_MS 2000 /* for one attempt, when there is no deadline nearer */
+#define STOP_MS	   1000 /* an answer must come within that once all is to stop */
+#define TRIM_MAX   (1u << 30)
+#define EXPECT_MAX 64
 
 enum conn_state {
 	CONN_UP,
@@ -44,12 +44,12 @@ struct conn {
 	int kick; /* eventfd: there is something new for the thread */
 
 	pthread_mutex_t lock;
-	struct nbd_handle *h; /* NULL unless CONN_UP */
+	struct nbd_handle *h;	       /* NULL unless CONN_UP */
 	_Atomic enum conn_state state; /* changes under the lock */
 
 	pthread_mutex_t list_lock;
-	struct backing_io *ios; /* out, or waiting for a connection */
-	_Atomic uint64_t heard; /* when the server last answered, or had nothing to; uz_nsec() */
+	struct backing_io *ios;	  /* out, or waiting for a connection */
+	_Atomic uint64_t heard;	  /* when it last answered, or had nothing to; uz_nsec() */
 	_Atomic uint64_t lost_at; /* since when nothing was answered; 0: it was */
 	_Atomic bool broken;
 };
@@ -87,91 +87,6 @@ static void kick(struct conn *conn)
 	eventfd_write(conn->kick, 1);
 }
 
-/* --- connecting --- */
-
-/* How long until `due`, for poll(); never 0 before that. */
-static int poll_ms(uint64_t due)
-{
-	uint64_t now = uz_nsec();
-
-	return now >= due ? 0 : (int)min_u64((due - now) / 1000000 + 1, 60000);
-}
-
-/* Sleeps until the server or `kick_fd` has something, and lets libnbd read or write. */
-static void drive(struct nbd_handle *h, int kick_fd, int ms)
-{
-	unsigned dir = nbd_aio_get_direction(h);
-	struct pollfd fds[2] = { { .fd = nbd_aio_get_fd(h) },
-		{ .fd = kick_fd, .events = POLLIN } };
-	eventfd_t count;
-
-	fds[0].events = (dir & LIBNBD_AIO_DIRECTION_READ ? POLLIN : 0) |
-			(dir & LIBNBD_AIO_DIRECTION_WRITE ? POLLOUT : 0);
-	if (poll(fds, 2, ms) <= 0)
-		return;
-	if (fds[1].revents)
-		eventfd_read(kick_fd, &count);
-	if (!fds[0].revents)
-		return;
-	if (dir & LIBNBD_AIO_DIRECTION_READ && fds[0].revents & (POLLIN | POLLHUP | POLLERR))
-		nbd_aio_notify_read(h);
-	else
-		nbd_aio_notify_write(h);
-}
-
-/* Until the handle is ready: false when it is dead, or out of time, or all is to stop. */
-static bool wait_ready(struct nbd_handle *h, struct backing *b, int kick_fd, uint64_t due)
-{
-	while (!nbd_aio_is_ready(h)) {
-		if (nbd_aio_is_dead(h) || nbd_aio_is_closed(h) || atomic_load(&b->stopped) ||
-		    uz_nsec() >= due)
-			return false;
-		drive(h, kick_fd, poll_ms(due));
-	}
-	return true;
-}
-
-/* NULL with errno, and libnbd's words in nbd_get_error(). */
-static struct nbd_handle *connect_uri(struct nbd_backing *nb, int kick_fd, uint64_t due)
-{
-	struct nbd_handle *h = nbd_create();
-
-	if (!h)
-		return NULL;
-	if (nbd_aio_connect_uri(h, nb->uri) == 0 && wait_ready(h, &nb->b, kick_fd, due))
-		return h;
-	nbd_close(h);
-	return NULL;
-}
-
-static int copy_done(void *opaque, int *error)
-{
-	*(int *)opaque = *error ?: -1;
-	return 1;
-}
-
-/* One request, driven by this thread alone. After a failure the handle is of no use. */
-static bool do_alone(struct conn *conn, struct nbd_handle *h, enum backing_op op, void *buf,
-	size_t len, uint64_t offset, uint64_t due, int *error)
-{
-	int result = 0;
-	nbd_completion_callback done = { .callback = copy_done, .user_data = &result };
-	int64_t ret = op == BACKING_READ ? nbd_aio_pread(h, buf, len, offset, done, 0) :
-					   nbd_aio_pwrite(h, buf, len, offset, done, 0);
-
-	*error = ENOTCONN;
-	while (ret != -1 && !result) {
-		if (nbd_aio_is_dead(h) || nbd_aio_is_closed(h) || uz_nsec() >= due ||
-		    atomic_load(&conn->nb->b.stopped))
-			return false;
-		drive(h, -1, (int)min_u64(poll_ms(due), 50));
-	}
-	if (result == -1)
-		return true;
-	*error = result ?: nbd_get_errno() ?: ENOTCONN;
-	return false;
-}
-
 /* Is that what we were talking to? */
 static bool is_ours(struct conn *conn, struct nbd_handle *h, uint64_t due)
 {
@@ -195,7 +110,7 @@ static bool is_ours(struct conn *conn, struct nbd_handle *h, uint64_t due)
 	if (!block)
 		return false;
 	start = offset & ~(uint64_t)(PAGE_SIZE - 1);
-	ours = do_alone(conn, h, BACKING_READ, block, PAGE_SIZE, start, due, &err) &&
+	ours = nbd_link_io(h, &nb->b.stopped, BACKING_READ, block, PAGE_SIZE, start, due, &err) &&
 	       !memcmp(block + (offset - start), want, len);
 	free(block);
 	return ours;
@@ -382,13 +297,14 @@ static void take_up(struct conn *conn, struct nbd_handle *h)
 static void reconnect(struct conn *conn)
 {
 	struct nbd_backing *nb = conn->nb;
-	/* From the last answer on: a server that dies of each request shall not keep us for ever. */
+	/* From the last answer on: a server that dies of each request shall not keep us for ever.
+	 */
 	uint64_t due = (atomic_load(&conn->lost_at) ?: uz_nsec()) + nb->reconnect_ns;
 
 	while (!atomic_load(&nb->closing)) {
 		uint64_t now = uz_nsec();
 		uint64_t until = conn->state == CONN_LOST ? due : now + CONNECT_MS * 1000000ull;
-		struct nbd_handle *h = connect_uri(nb, conn->kick, until);
+		struct nbd_handle *h = nbd_link_open(nb->uri, &nb->b.stopped, conn->kick, until);
 
 		if (h && !is_ours(conn, h, until)) {
 			nbd_close(h);
@@ -402,8 +318,8 @@ static void reconnect(struct conn *conn)
 				uz_warn("backing=%s: the server is back", nb->b.name);
 			return;
 		}
-		if (conn->state == CONN_LOST && (atomic_load(&nb->b.stopped) ||
-			uz_nsec() + AGAIN_MS * 1000000ull >= due)) {
+		if (conn->state == CONN_LOST &&
+			(atomic_load(&nb->b.stopped) || uz_nsec() + AGAIN_MS * 1000000ull >= due)) {
 			pthread_mutex_lock(&conn->lock);
 			conn->state = CONN_DOWN;
 			pthread_mutex_unlock(&conn->lock);
@@ -458,7 +374,7 @@ static void *conn_main(void *arg)
 		else if (is_lost(conn))
 			lose(conn);
 		else
-			drive(conn->h, conn->kick,
+			nbd_link_drive(conn->h, conn->kick,
 				(int)min_u64(conn->nb->stall_ns / 4000000 + 1, 1000));
 	}
 	return NULL;
@@ -501,7 +417,8 @@ static void remote_close(struct backing *b)
 		if (conn->has_thread)
 			pthread_join(conn->thread, NULL);
 		if (conn->h) {
-			nbd_shutdown(conn->h, 0);
+			/* A word of parting, but nobody waits for it to be heard. */
+			nbd_aio_disconnect(conn->h, 0);
 			nbd_close(conn->h);
 		}
 		close(conn->kick);
@@ -553,8 +470,8 @@ static void remote_direct_io(struct backing *b, struct backing_io *io)
 	struct conn *conn = &nb->conns[0];
 	int err = ENOTCONN;
 
-	if (conn->h && do_alone(conn, conn->h, io->op, (char *)io->buf + io->done, io->part,
-			       io->offset + io->done, uz_nsec() + nb->stall_ns, &err)) {
+	if (conn->h && nbd_link_io(conn->h, &b->stopped, io->op, (char *)io->buf + io->done,
+			       io->part, io->offset + io->done, uz_nsec() + nb->stall_ns, &err)) {
 		io->res = io->part;
 		return;
 	}
@@ -615,11 +532,12 @@ static int look_at(struct nbd_backing *nb, const struct backing_config *c, struc
 	if (nbd_is_read_only(h) != 0)
 		return uz_fail(e, EROFS, "backing=%s: the export is read-only", c->where);
 	if (c->size && c->size != (uint64_t)size)
-		return uz_fail(e, EINVAL, "backing=%s: the export has %" PRIi64
-			" bytes, backing-size= says %" PRIu64, c->where, size, c->size);
+		return uz_fail(e, EINVAL,
+			"backing=%s: the export has %" PRIi64 " bytes, backing-size= says %" PRIu64,
+			c->where, size, c->size);
 	if (block > 4096)
-		return uz_fail(e, EINVAL, "backing=%s: its blocks are larger than 4096 bytes",
-			c->where);
+		return uz_fail(
+			e, EINVAL, "backing=%s: its blocks are larger than 4096 bytes", c->where);
 	nb->b.info.size = size;
 	nb->b.info.block = block > 512 ? block : 512;
 	atomic_store(&nb->b.can_punch, !c->locked && nbd_can_trim(h) == 1);
@@ -641,7 +559,7 @@ struct backing *backing_nbd_open(const struct backing_config *c, struct uz_error
 	}
 	nb->reconnect_ns = (c->reconnect_ms ?: 5000) * 1000000ull;
 	nb->stall_ns = (c->stall_ms ?: 30000) * 1000000ull;
-	h = connect_uri(nb, -1, uz_nsec() + nb->reconnect_ns);
+	h = nbd_link_open(nb->uri, &nb->b.stopped, -1, uz_nsec() + nb->reconnect_ns);
 	if (!h) {
 		const char *why = nbd_get_error();
 

@@ -57,8 +57,8 @@ struct backing {
 };
 
 /* In every kind's own structure, first. */
-void backing_init(struct backing *b, const struct backing_ops *ops,
-	const struct backing_config *config);
+void backing_init(
+	struct backing *b, const struct backing_ops *ops, const struct backing_config *config);
 void backing_fini(struct backing *b);
 struct backing_queue *backing_queue_create(struct backing *b);
 void backing_queue_destroy(struct backing_queue *q);

@@ -205,13 +205,13 @@ uint32_t log_chunk_size(struct log *log)
 	return log->chunk;
 }
 
-#define CHECK(cond, ...)                                                                           \
-	do {                                                                                       \
-		if (!(cond)) {                                                                     \
-			fprintf(stderr, "log_check: " __VA_ARGS__);                                \
-			fputc('\n', stderr);                                                       \
-			return false;                                                              \
-		}                                                                                  \
+#define CHECK(cond, ...)                                            \
+	do {                                                        \
+		if (!(cond)) {                                      \
+			fprintf(stderr, "log_check: " __VA_ARGS__); \
+			fputc('\n', stderr);                        \
+			return false;                               \
+		}                                                   \
 	} while (0)
 
 static bool check_segments(struct log *log, const uint32_t *records, const uint32_t *live)
@@ -228,10 +228,10 @@ static bool check_segments(struct log *log, const uint32_t *records, const uint3
 			atomic_load(&seg->refs) & (SEG_PIN - 1), records[i]);
 		CHECK(atomic_load(&seg->live) == live[i], "segment %u: %u live bytes, expected %u",
 			i, atomic_load(&seg->live), live[i]);
-		CHECK(seg->state != SEG_TRIM && seg->state != SEG_VICTIM, "segment %u: state %u",
-			i, seg->state);
-		CHECK(pins == (seg->state == SEG_OPEN), "segment %u: state %u, %" PRIu64 " pins",
-			i, seg->state, pins);
+		CHECK(seg->state != SEG_TRIM && seg->state != SEG_VICTIM, "segment %u: state %u", i,
+			seg->state);
+		CHECK(pins == (seg->state == SEG_OPEN), "segment %u: state %u, %" PRIu64 " pins", i,
+			seg->state, pins);
 		CHECK(seg->state != SEG_CLOSED || records[i], "segment %u: closed and empty", i);
 		CHECK(seg->state > SEG_EMPTY || !records[i], "segment %u: free, not empty", i);
 		CHECK(seg->extent <= seg_size(log), "segment %u: extent %u", i, seg->extent);
@@ -268,8 +268,8 @@ bool log_check(struct log *log, const log_loc_t *locs, size_t n)
 		used += LOG_RECORD(len);
 	}
 	CHECK(log->records == n, "%" PRIu64 " records, expected %zu", (uint64_t)log->records, n);
-	CHECK(log->used == used, "%" PRIu64 " bytes used, expected %" PRIu64,
-		(uint64_t)log->used, used);
+	CHECK(log->used == used, "%" PRIu64 " bytes used, expected %" PRIu64, (uint64_t)log->used,
+		used);
 	return check_segments(log, records, live);
 }
 
@@ -284,7 +284,7 @@ static uint32_t choose_shift(uint64_t size, uint32_t segment)
 		return 31 - __builtin_clz(segment);
 	while (shift < 20 && size >> (shift + 1) >= 64)
 		shift++;
-	while (size >> shift > LOG_MAX_SEGMENTS && shift < 30)
+	while (size >> shift > LOG_MAX_SEGMENTS && shift < 27)
 		shift++;
 	return shift;
 }
@@ -294,13 +294,15 @@ static int set_up(struct log *log, struct uz_error *e)
 	uint64_t size = log->info.size;
 	uint32_t segment = log->config.segment;
 
-	if (segment && (segment & (segment - 1) || segment < LOG_MIN_SEGMENT))
-		return uz_fail(e, EINVAL, "segments of %u bytes: not a power of two from 64 KiB on",
-			segment);
+	if (segment &&
+		(segment & (segment - 1) || segment < LOG_MIN_SEGMENT || segment > LOG_MAX_SEGMENT))
+		return uz_fail(e, EINVAL,
+			"segments of %u bytes: not a power of two from 64 KiB to 128 MiB", segment);
 	log->seg_shift = choose_shift(size, segment);
 	if (size < LOG_DATA + (uint64_t)LOG_MIN_SEGMENTS * seg_size(log))
-		return uz_fail(e, EINVAL, "backing=%s has %" PRIu64 " bytes, %" PRIu64
-			" are the least", log->info.name, size,
+		return uz_fail(e, EINVAL,
+			"backing=%s has %" PRIu64 " bytes, %" PRIu64 " are the least",
+			log->info.name, size,
 			LOG_DATA + (uint64_t)LOG_MIN_SEGMENTS * seg_size(log));
 	if (size > UINT64_C(1) << 48)
 		return uz_fail(e, EINVAL, "backing=%s has more than 256 TiB", log->info.name);
@@ -309,7 +311,7 @@ static int set_up(struct log *log, struct uz_error *e)
 	log->segs = calloc(log->nr_segs, sizeof(*log->segs));
 	log->block = backing_alloc(LOG_DATA, true);
 	if (!log->segs || !log->block || getrandom(&log->rng, sizeof(log->rng), 0) < 0 ||
-	    getrandom(log->uuid, sizeof(log->uuid), 0) < 0)
+		getrandom(log->uuid, sizeof(log->uuid), 0) < 0)
 		return uz_fail(e, errno, "the log: %s", strerror(errno));
 	log->rng |= 1;
 	/* So that the first ones come first, and descriptors are faulted in. */
@@ -327,8 +329,8 @@ static void destroy(struct log *log)
 	free(log);
 }
 
-struct log *log_open(struct backing *backing, const struct log_config *config,
-	struct uz_error *error)
+struct log *log_open(
+	struct backing *backing, const struct log_config *config, struct uz_error *error)
 {
 	struct log *log = calloc(1, sizeof(*log));
 
@@ -342,7 +344,7 @@ struct log *log_open(struct backing *backing, const struct log_config *config,
 	pthread_mutex_init(&log->lock, NULL);
 	pthread_mutex_init(&log->clean_lock, NULL);
 	if (set_up(log, error) == -1 || log_super_check(log, error) == -1 ||
-	    log_super_write(log, true, error) == -1) {
+		log_super_write(log, true, error) == -1) {
 		destroy(log);
 		return NULL;
 	}
@@ -356,8 +358,8 @@ int log_start(struct log *log, struct uz_error *error)
 	/* What was there before is worth nothing any more. It is no error if that stays. */
 	atomic_store(&log->can_punch, log->info.can_punch);
 	if (log->info.can_punch && !log->info.created &&
-	    backing_trim(log->backing, LOG_DATA,
-		    (uint64_t)log->nr_segs << log->seg_shift) == EOPNOTSUPP)
+		backing_trim(log->backing, LOG_DATA, (uint64_t)log->nr_segs << log->seg_shift) ==
+			EOPNOTSUPP)
 		atomic_store(&log->can_punch, false);
 	if (log->config.move && log_cleaner_create(log) == -1)
 		return uz_fail(error, errno, "the log's cleaner: %s", strerror(errno));

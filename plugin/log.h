@@ -18,29 +18,30 @@
  *	... unlock ...
  *	log_commit(w);				all written, all outcomes told
  *
- *	Records gather in a chunk in memory; full chunks are on their way while the next one fills.
+ *	Records gather in a chunk in memory; full chunks are on their way while the next fills.
  *	When a chunk is written, or has failed, writer_config.written is called for each of its
  *	records, in whichever thread uses the writer then. So nobody knows a location before its
  *	bytes are on the backing, and no read ever has to look into a buffer.
  *
  * Reading
  *	lock the slot; log_pin(log, loc); unlock; log_read(); log_read_end(); log_unpin().
- *	As long as a location is pinned its segment is neither reused nor trimmed, so a record that
- *	does not match its checksum is damaged, never stale. The checksum also depends on where
- *	the record lies and on a number that its segment gets each time it is filled: what an earlier use left
- *	there never passes, nor does a write that the backing lost.
+ *	As long as a location is pinned its segment is neither reused nor trimmed, so a record
+ *	that does not match its checksum is damaged, never stale. The checksum also depends on
+ *	where the record lies and on a number that its segment gets each time it is filled: what
+ *	an earlier use left there never passes, nor does a write that the backing lost.
  *
  * Freeing
- *	log_free() when the owner does not refer to the record any more. A segment is free when its
- *	last record was freed and its last pin is gone. log_clean() trims free ones, and empties
- *	others by moving their records.
+ *	log_free() when the owner does not refer to the record any more. A segment is free when
+ *	its last record was freed and its last pin is gone. log_clean() trims free ones, and
+ *	empties others by moving their records.
  *
  * Locks
  *	log_pin(), log_unpin(), log_free(), log_get_stats() and log_append() after log_reserve()
  *	may be called with a slot locked; none of them sleeps but for a short mutex.
- *	`written` and `move` are called with the writer's mutex held, and may lock slots: a slot
- *	must not be locked around any other call here. A writer belongs to one thread at a time;
- *	one thread cleans at a time, others wait. Everything else may be called from any thread.
+ *	`written` is called with no lock held, `move` with that of log_clean(); they may lock
+ *	slots, but must not use the writer, nor clean: so a slot must not be locked around any
+ *	other call here. A writer belongs to one thread at a time; one thread cleans at a time,
+ *	others wait. Everything else may be called from any thread.
  */
 #ifndef UZRAM_LOG_H
 #define UZRAM_LOG_H
@@ -50,7 +51,7 @@
 #define LOG_MAX_LEN	PAGE_SIZE
 #define LOG_MAX_OWNER	((UINT64_C(1) << 48) - 2)
 #define LOG_MAX_CODEC	15
-#define LOG_READ_MAX	32 /* records of one log_read() */
+#define LOG_READ_MAX	32			  /* records of one log_read() */
 #define LOG_RECORD(len) (((len) + 12u + 3) & ~3u) /* bytes with header, of len bytes */
 
 /*
@@ -80,9 +81,9 @@ struct log_writer;
 typedef bool log_move_fn(void *opaque, uint64_t owner, log_loc_t from, log_loc_t to);
 
 struct log_config {
-	bool overwrite;	      /* whatever is there may go */
-	uint32_t segment;     /* bytes, a power of two from 64 KiB on; 0: 1 MiB, or what suits the size */
-	log_move_fn *move;    /* NULL: records never move */
+	bool overwrite;	   /* whatever is there may go */
+	uint32_t segment;  /* bytes, a power of two, 64 KiB to 128 MiB; 0: what suits the size */
+	log_move_fn *move; /* NULL: records never move */
 	void *opaque;
 };
 
@@ -93,15 +94,15 @@ struct log_config {
  * locked; EINVAL, always, too small. The backing stays the caller's, to close after the log.
  * Before or after backing_start().
  */
-struct log *log_open(struct backing *backing, const struct log_config *config,
-	struct uz_error *error);
+struct log *log_open(
+	struct backing *backing, const struct log_config *config, struct uz_error *error);
 
 /* After backing_start(), before anything else: notes who has it now. 0, or -1 with *error. */
 int log_start(struct log *log, struct uz_error *error);
 
 /*
- * For tear-down: appends are refused with ESHUTDOWN, log_clean() returns soon, nothing waits for a server that
- * has vanished (backing_stop()). Reads go on.
+ * For tear-down: appends are refused with ESHUTDOWN, log_clean() returns soon, nothing waits for a
+ * server that has vanished (backing_stop()). Reads go on.
  */
 void log_stop(struct log *log);
 
@@ -133,7 +134,10 @@ void log_writer_destroy(struct log_writer *writer);
  */
 int log_reserve(struct log_writer *writer, uint32_t len);
 
-/* 0, or -1 with errno: EINVAL, a parameter out of range; and what log_reserve() says. */
+/*
+ * 0, or -1 with errno: EINVAL, a parameter out of range; and what log_reserve() says. After a
+ * log_reserve() for as much, with no other call for this writer between, it always finds room.
+ */
 int log_append(struct log_writer *writer, uint64_t owner, unsigned codec, uint64_t cookie,
 	const void *bytes, uint32_t len);
 
@@ -157,7 +161,7 @@ struct log_req {
 	log_loc_t loc; /* pinned */
 	uint64_t owner;
 	/* out: */
-	int error; /* 0; EIO: the backing cannot read it, or it is damaged; ENOTCONN */
+	int error;	   /* 0; EIO: the backing cannot read it, or it is damaged; ENOTCONN */
 	const void *bytes; /* log_loc_len(loc) of them */
 	unsigned codec;
 };
@@ -168,7 +172,8 @@ struct log_reading {
 
 /*
  * Fetches n <= LOG_READ_MAX records, all at once, near ones by one I/O. Their bytes stay valid
- * until log_read_end(), which is to follow in any case, and soon: a queue of the backing is held. Returns how many have an error.
+ * until log_read_end(), which is to follow in any case, and soon: a queue of the backing is held.
+ * Returns how many have an error.
  */
 unsigned log_read(struct log *log, struct log_req *reqs, unsigned n, struct log_reading *reading);
 void log_read_end(struct log_reading *reading);
@@ -182,9 +187,9 @@ bool log_clean_wanted(struct log *log);
 
 /*
  * Trims free segments, and empties the ones with the least live bytes, at most `max` of them,
- * until bytes_allocated <= bytes_used / 0.8 + one segment and there are free ones. Returns how many segments it made
- * free or trimmed; 0: nothing can be done now. Moves at most a segment's records, a chunk in
- * flight, at once; nobody waits for it.
+ * until bytes_allocated <= bytes_used / 0.8 + one segment and there are free ones. Returns how many
+ * segments it made free or trimmed; 0: nothing can be done now. Moves at most a segment's records,
+ * a chunk in flight, at once; nobody waits for it.
  */
 unsigned log_clean(struct log *log, unsigned max);
 
@@ -192,17 +197,17 @@ struct log_stats {
 	uint64_t records;	  /* live */
 	uint64_t bytes_used;	  /* of live records, with headers */
 	uint64_t bytes_allocated; /* of segments, as far as written and not trimmed since */
-	uint64_t capacity;	  /* bytes of segments that records can have: without the reserve */
+	uint64_t capacity;	  /* bytes of segments that records can have */
 	uint64_t segment;	  /* bytes of one */
 	uint64_t segments_free;
-	uint64_t bytes_written;	  /* ever, padding and moved records included */
+	uint64_t bytes_written;	       /* ever, padding and moved records included */
 	uint64_t writes, write_errors; /* chunks */
 	uint64_t reads, read_errors;   /* I/Os for log_read(); records that got no bytes */
 	uint64_t records_read;
 	uint64_t checksum_errors; /* records read that were damaged */
 	uint64_t segments_cleaned;
 	uint64_t records_moved;
-	uint64_t damaged;	  /* places a cleaner could not make sense of */
+	uint64_t damaged; /* places a cleaner could not make sense of */
 	uint64_t trim_errors;
 };
 

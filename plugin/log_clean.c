@@ -49,7 +49,8 @@ static bool is_short(struct log *log)
 
 bool log_clean_wanted(struct log *log)
 {
-	return (log->nr_empty && atomic_load(&log->can_punch)) || excess(log, log->allocated) > 0 || is_short(log);
+	return (log->nr_empty && atomic_load(&log->can_punch)) || excess(log, log->allocated) > 0 ||
+	       is_short(log);
 }
 
 /* --- trimming --- */
@@ -63,7 +64,8 @@ static unsigned trim_empty(struct log *log)
 
 	while (!err && !atomic_load(&log->stopped) && (seg = seg_take_empty(log))) {
 		err = backing_trim(log->backing, seg_offset(log, seg), seg->extent);
-		if (err == EOPNOTSUPP) { /* then it will never be; nothing is allocated, so to say */
+		if (err ==
+			EOPNOTSUPP) { /* then it will never be; nothing is allocated, so to say */
 			atomic_store(&log->can_punch, false);
 			err = 0;
 		}
@@ -104,8 +106,8 @@ static int copy_record(struct log_cleaner *cl, uint64_t offset, const unsigned c
 
 /*
  * The records that begin in buf[pos, len) and end there; buf is what lies at `offset`. Returns how
- * far it came, or -1 with errno if it could not go on. Padding, and what is damaged, is skipped word by word: an intact record
- * is known by its checksum wherever it lies.
+ * far it came, or -1 with errno if it could not go on. Padding, and what is damaged, is skipped
+ * word by word: an intact record is known by its checksum wherever it lies.
  */
 static int64_t scan(struct log_cleaner *cl, struct segment *seg, uint64_t offset, uint32_t pos,
 	uint32_t len, bool last, bool *damaged)
@@ -158,8 +160,8 @@ static int copy_segment(struct log_cleaner *cl, struct segment *seg)
 /* --- choosing --- */
 
 /* What emptying it costs and gains; false: not now. */
-static bool consider(struct log *log, struct segment *seg, bool want_free, uint32_t now,
-	struct victim *v)
+static bool consider(
+	struct log *log, struct segment *seg, bool want_free, uint32_t now, struct victim *v)
 {
 	v->seg = seg;
 	v->live = atomic_load(&seg->live);
@@ -186,7 +188,7 @@ static unsigned choose(struct log *log, struct victim *victims, unsigned max)
 		if (!consider(log, &log->segs[i], want_free, now, &v))
 			continue;
 		for (at = nr; at && victims[at - 1].live * v.size > v.live * victims[at - 1].size;
-		     at--)
+			at--)
 			if (at < max)
 				victims[at] = victims[at - 1];
 		if (at < max) {
@@ -268,8 +270,7 @@ unsigned log_clean(struct log *log, unsigned max)
 	LOCK_SCOPE(&log->clean_lock);
 	log_writers_tidy(log);
 	done += trim_empty(log);
-	while (log->cleaner && done < max && !atomic_load(&log->stopped) &&
-	       log_clean_wanted(log)) {
+	while (log->cleaner && done < max && !atomic_load(&log->stopped) && log_clean_wanted(log)) {
 		n = clean_some(log->cleaner, max - done);
 		log_writers_tidy(log);
 		trim_empty(log);
@@ -289,8 +290,10 @@ int log_cleaner_create(struct log *log)
 	cl->log = log;
 	cl->buf = backing_alloc(WINDOW, true);
 	if (cl->buf)
-		cl->writer = log_writer_new(log, &(struct log_writer_config){
-			.written = copy_written, .opaque = cl, .chunks = 3 }, true);
+		cl->writer = log_writer_new(log,
+			&(struct log_writer_config){
+				.written = copy_written, .opaque = cl, .chunks = 3 },
+			true);
 	if (!cl->writer) {
 		free(cl->buf);
 		free(cl);

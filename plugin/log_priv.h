@@ -11,6 +11,7 @@
 
 #define LOG_DATA	  (64u << 10) /* where segments begin */
 #define LOG_MIN_SEGMENT	  (64u << 10)
+#define LOG_MAX_SEGMENT	  (128u << 20) /* SEG_PIN leaves room for 2^24 records */
 #define LOG_MIN_SEGMENTS  8
 #define LOG_MAX_SEGMENTS  65536 /* above, segments are larger than 1 MiB */
 #define LOG_CHUNK	  (256u << 10)
@@ -19,21 +20,22 @@
 
 /* A record's header; little-endian. */
 struct log_header {
-	uint32_t crc; /* of the rest and the bytes, begun with record_seed() */
+	uint32_t crc;	  /* of the rest and the bytes, begun with record_seed() */
 	uint32_t word[2]; /* (owner + 1) << 16 | (len - 1) << 4 | codec: never 0 */
 };
 _Static_assert(sizeof(struct log_header) == 12, "LOG_RECORD() counts on it");
 
 enum seg_state {
-	SEG_FREE,   /* nothing in it, nothing below it; on log->free */
-	SEG_EMPTY,  /* nothing in it, to be trimmed; on log->empty */
-	SEG_TRIM,   /* is being trimmed */
-	SEG_OPEN,   /* a writer's */
+	SEG_FREE,  /* nothing in it, nothing below it; on log->free */
+	SEG_EMPTY, /* nothing in it, to be trimmed; on log->empty */
+	SEG_TRIM,  /* is being trimmed */
+	SEG_OPEN,  /* a writer's */
 	SEG_CLOSED,
 	SEG_VICTIM, /* closed, and being cleaned */
 };
 
-/* seg->refs: live records, and pins. An open segment's writer and each chunk on its way is a pin. */
+/* seg->refs: live records, and pins. An open segment's writer and each chunk on its way is a pin.
+ */
 #define SEG_RECORD UINT64_C(1)
 #define SEG_PIN	   (UINT64_C(1) << 24)
 
@@ -46,7 +48,7 @@ struct segment {
 	uint32_t extent; /* bytes allocated on the backing, from its start */
 	uint32_t next;	 /* in its list, number + 1; 0: none */
 	uint8_t state;
-	uint32_t retry;	 /* cleaning it makes no sense before (uz_seconds()) */
+	uint32_t retry; /* cleaning it makes no sense before (uz_seconds()) */
 };
 
 enum log_counter {
@@ -153,8 +155,8 @@ uint32_t record_open(const struct segment *seg, uint64_t offset, const void *p, 
 	uint64_t *owner, unsigned *codec);
 
 /* log_write.c */
-struct log_writer *log_writer_new(struct log *log, const struct log_writer_config *config,
-	bool cleaner);
+struct log_writer *log_writer_new(
+	struct log *log, const struct log_writer_config *config, bool cleaner);
 /* Lets go of open segments without live records, if their writers do nothing now. */
 void log_writers_tidy(struct log *log);
 

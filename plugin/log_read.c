@@ -21,8 +21,8 @@ static uint32_t record_seed(const struct segment *seg, uint64_t offset)
 	return seg->seed ^ (uint32_t)(offset >> 2) ^ (uint32_t)(offset >> 34);
 }
 
-static uint32_t record_crc(const struct segment *seg, uint64_t offset,
-	const struct log_header *header, uint32_t len)
+static uint32_t record_crc(
+	const struct segment *seg, uint64_t offset, const struct log_header *header, uint32_t len)
 {
 	/* The bytes follow the header. */
 	return libdeflate_crc32(record_seed(seg, offset), header->word, sizeof(header->word) + len);
@@ -50,7 +50,7 @@ uint32_t record_open(const struct segment *seg, uint64_t offset, const void *p, 
 	word = le32toh(header->word[0]) | (uint64_t)le32toh(header->word[1]) << 32;
 	len = (word >> 4 & 4095) + 1;
 	if (!(word >> 16) || sizeof(*header) + len > avail ||
-	    record_crc(seg, offset, header, len) != le32toh(header->crc))
+		record_crc(seg, offset, header, len) != le32toh(header->crc))
 		return 0;
 	*owner = (word >> 16) - 1;
 	*codec = word & LOG_MAX_CODEC;
@@ -77,8 +77,8 @@ static uint64_t start_of(const struct batch *b, const struct log_req *req)
 
 static uint64_t end_of(const struct batch *b, const struct log_req *req)
 {
-	return round_up(log_loc_offset(req->loc) + LOG_RECORD(log_loc_len(req->loc)),
-		b->log->info.block);
+	return round_up(
+		log_loc_offset(req->loc) + LOG_RECORD(log_loc_len(req->loc)), b->log->info.block);
 }
 
 static void sort(struct batch *b, unsigned n)
@@ -96,8 +96,12 @@ static void add_io(struct batch *b, uint64_t start, uint64_t end, unsigned first
 {
 	struct backing_io *io = &b->ios[b->nr_ios];
 
-	*io = (struct backing_io){ .op = BACKING_READ, .buf = b->scratch + b->scratch_used,
-		.offset = start, .len = end - start };
+	/* Each page that a request touches costs. */
+	b->scratch_used = round_up(b->scratch_used, BACKING_ALIGN);
+	*io = (struct backing_io){ .op = BACKING_READ,
+		.buf = b->scratch + b->scratch_used,
+		.offset = start,
+		.len = end - start };
 	/* 32 times three blocks and the gaps between them. */
 	assert(b->scratch_used + io->len <= BACKING_SCRATCH);
 	b->scratch_used += io->len;
@@ -141,8 +145,9 @@ static void check(struct batch *b, struct log_req *req, const struct backing_io 
 	}
 	p = (unsigned char *)io->buf + (log_loc_offset(req->loc) - io->offset);
 	if (record_open(seg_of(log, req->loc), log_loc_offset(req->loc), p,
-		    LOG_RECORD(log_loc_len(req->loc)), &owner, &req->codec) !=
-		    log_loc_len(req->loc) || owner != req->owner) {
+		    LOG_RECORD(log_loc_len(req->loc)), &owner,
+		    &req->codec) != log_loc_len(req->loc) ||
+		owner != req->owner) {
 		req->error = EIO;
 		log_count(log, LOG_CHECKSUM_ERRORS, 1);
 		return;
@@ -159,7 +164,8 @@ static void read_apart(struct batch *b, struct backing_queue *queue, unsigned nr
 		struct log_req *req = &b->reqs[b->order[i]];
 		uint64_t start = start_of(b, req);
 		struct backing_io io = { .op = BACKING_READ,
-			.buf = buf + (start - b->ios[nr].offset), .offset = start,
+			.buf = buf + (start - b->ios[nr].offset),
+			.offset = start,
 			.len = end_of(b, req) - start };
 
 		backing_run(queue, &io, 1);

@@ -11,7 +11,7 @@
 
 #include "log_priv.h"
 
-#define MAGIC	"uzramlog"
+#define MAGIC	      "uzramlog"
 #define SUPER_VERSION 1
 
 /* Little-endian. */
@@ -22,9 +22,9 @@ struct log_super {
 	unsigned char uuid[16]; /* another one each time the store is begun */
 	uint64_t size;
 	uint32_t segment;
-	uint32_t pid; /* of whoever has it, or had it last, */
+	uint32_t pid;  /* of whoever has it, or had it last, */
 	char boot[40]; /* in this boot of its machine */
-	uint32_t crc; /* of what stands before */
+	uint32_t crc;  /* of what stands before */
 };
 
 static uint32_t super_crc(const struct log_super *s)
@@ -71,8 +71,10 @@ static int check_ours(struct log *log, const struct log_super *s, struct uz_erro
 		return 0;
 	boot_id(boot);
 	snprintf(what, sizeof(what), "is in use, or was left so, by process %u of %s",
-		le32toh(s->pid), !strncmp(boot, s->boot, sizeof(boot)) ? "this machine" :
-		"another machine, or before this one was started anew");
+		le32toh(s->pid),
+		!strncmp(boot, s->boot, sizeof(boot))
+			? "this machine"
+			: "another machine, or before this one was started anew");
 	return refuse(log, e, EBUSY, what);
 }
 
@@ -91,8 +93,8 @@ static int check_content(struct log *log, struct uz_error *e)
 	bool head_zero;
 
 	if (err)
-		return uz_fail(e, err, "backing=%s cannot be read: %s", log->info.name,
-			strerror(err));
+		return uz_fail(
+			e, err, "backing=%s cannot be read: %s", log->info.name, strerror(err));
 	if (!memcmp(s->magic, MAGIC, sizeof(s->magic))) {
 		if (le32toh(s->version) != SUPER_VERSION)
 			return refuse(log, e, EINVAL, "is another version's store");
@@ -103,8 +105,8 @@ static int check_content(struct log *log, struct uz_error *e)
 	head_zero = all_zero(log->block, LOG_DATA);
 	err = backing_pread(log->backing, log->block, LOG_DATA, tail_offset(log));
 	if (err)
-		return uz_fail(e, err, "backing=%s cannot be read: %s", log->info.name,
-			strerror(err));
+		return uz_fail(
+			e, err, "backing=%s cannot be read: %s", log->info.name, strerror(err));
 	if (!head_zero || !all_zero(log->block, LOG_DATA))
 		return refuse(log, e, EEXIST, "holds something that is not ours");
 	return 0;
@@ -116,10 +118,11 @@ static int wipe(struct log *log, struct uz_error *e)
 	int err;
 
 	memset(log->block, 0, LOG_DATA);
-	err = backing_pwrite(log->backing, log->block, LOG_DATA, 0) ?:
-	      backing_pwrite(log->backing, log->block, LOG_DATA, tail_offset(log));
+	err = backing_pwrite(log->backing, log->block, LOG_DATA, 0)
+		      ?: backing_pwrite(log->backing, log->block, LOG_DATA, tail_offset(log));
 	return err ? uz_fail(e, err, "backing=%s cannot be written: %s", log->info.name,
-			strerror(err)) : 0;
+			     strerror(err))
+		   : 0;
 }
 
 int log_super_check(struct log *log, struct uz_error *e)
@@ -146,8 +149,9 @@ int log_super_write(struct log *log, bool in_use, struct uz_error *e)
 	s->crc = htole32(super_crc(s));
 	err = backing_pwrite(log->backing, log->block, PAGE_SIZE, 0);
 	if (err)
-		return uz_fail(e, err, "backing=%s cannot be written: %s", log->info.name,
-			strerror(err));
-	backing_expect(log->backing, offsetof(struct log_super, uuid), log->uuid, sizeof(log->uuid));
+		return uz_fail(
+			e, err, "backing=%s cannot be written: %s", log->info.name, strerror(err));
+	backing_expect(
+		log->backing, offsetof(struct log_super, uuid), log->uuid, sizeof(log->uuid));
 	return 0;
 }

@@ -5,6 +5,7 @@
 #endif
 
 #include <assert.h>
+#include <sched.h>
 
 #include "log_priv.h"
 
@@ -17,9 +18,9 @@ struct chunk_record {
 
 struct chunk {
 	struct backing_io io;
-	struct chunk *next; /* in the list of unused ones */
+	struct chunk *next;  /* in the list of unused ones */
 	struct segment *seg; /* pinned */
-	uint64_t offset; /* on the backing */
+	uint64_t offset;     /* on the backing */
 	uint32_t room, used; /* bytes */
 	unsigned nr;
 	struct chunk_record records[LOG_CHUNK_RECORDS];
@@ -32,15 +33,40 @@ struct log_writer {
 	bool cleaner;
 	struct log_writer *next; /* in log->writers; log->lock */
 
-	pthread_mutex_t lock; /* guards the rest */
+	/* Who uses the rest now: the writer's thread, or for a moment log_writers_tidy(). */
+	_Atomic bool used;
 	struct segment *seg; /* open; NULL: none */
 	struct chunk *chunk; /* that fills; NULL: none */
 	struct chunk *unused;
+	bool reserved; /* the next record's room is promised */
 	unsigned in_flight;
 	int error; /* first since the last commit */
 	unsigned nr_chunks;
 	struct chunk **chunks;
 };
+
+/*
+ * No mutex: a writer belongs to one thread, which may have a slot locked in log_append(), and is
+ * called back, to lock slots, in other calls.
+ */
+static bool try_use(struct log_writer *w)
+{
+	return !atomic_exchange_explicit(&w->used, true, memory_order_acquire);
+}
+
+static struct log_writer *use(struct log_writer *w)
+{
+	while (!try_use(w))
+		sched_yield();
+	return w;
+}
+
+static void unuse(struct log_writer **w)
+{
+	atomic_store_explicit(&(*w)->used, false, memory_order_release);
+}
+
+#define USE_SCOPE(w) __attribute__((cleanup(unuse), unused)) struct log_writer *used_ = use(w)
 
 /* --- chunks --- */
 
@@ -174,7 +200,6 @@ static bool has_room(const struct log_writer *w, uint32_t len)
 	return c && c->nr < LOG_CHUNK_RECORDS && c->used + LOG_RECORD(len) <= c->room;
 }
 
-/* w->lock held. */
 static int reserve(struct log_writer *w, uint32_t len)
 {
 	if (!len || len > LOG_MAX_LEN) {
@@ -195,8 +220,12 @@ static int reserve(struct log_writer *w, uint32_t len)
 
 int log_reserve(struct log_writer *w, uint32_t len)
 {
-	LOCK_SCOPE(&w->lock);
-	return reserve(w, len);
+	int ret;
+
+	USE_SCOPE(w);
+	ret = reserve(w, len);
+	w->reserved = ret == 0;
+	return ret;
 }
 
 int log_append(struct log_writer *w, uint64_t owner, unsigned codec, uint64_t cookie,
@@ -210,14 +239,16 @@ int log_append(struct log_writer *w, uint64_t owner, unsigned codec, uint64_t co
 		errno = EINVAL;
 		return -1;
 	}
-	LOCK_SCOPE(&w->lock);
+	USE_SCOPE(w);
 	if (reserve(w, len) == -1)
 		return -1;
+	w->reserved = false;
 	c = w->chunk;
 	p = (unsigned char *)c->io.buf + c->used;
 	r = &c->records[c->nr++];
 	*r = (struct chunk_record){
-		.owner = owner, .cookie = cookie, .at = c->used, .len = len, .codec = codec };
+		.owner = owner, .cookie = cookie, .at = c->used, .len = len, .codec = codec
+	};
 	memcpy(p + sizeof(struct log_header), bytes, len);
 	memset(p + sizeof(struct log_header) + len, 0, LOG_RECORD(len) - 12 - len);
 	c->used += LOG_RECORD(len);
@@ -226,7 +257,8 @@ int log_append(struct log_writer *w, uint64_t owner, unsigned codec, uint64_t co
 
 void log_flush(struct log_writer *w)
 {
-	LOCK_SCOPE(&w->lock);
+	USE_SCOPE(w);
+	w->reserved = false;
 	if (w->chunk && w->chunk->nr)
 		chunk_send(w);
 	collect(w, false);
@@ -236,7 +268,8 @@ int log_commit(struct log_writer *w)
 {
 	int err;
 
-	LOCK_SCOPE(&w->lock);
+	USE_SCOPE(w);
+	w->reserved = false;
 	if (w->chunk && w->chunk->nr)
 		chunk_send(w);
 	while (w->in_flight)
@@ -254,14 +287,14 @@ void log_writers_tidy(struct log *log)
 	struct segment *tidy[16];
 	unsigned nr = 0;
 
-	/* A writer's lock may be waited for with the log's held, so this only tries. */
 	pthread_mutex_lock(&log->lock);
 	for (struct log_writer *w = log->writers; w && nr < ARRAY_SIZE(tidy); w = w->next) {
-		if (pthread_mutex_trylock(&w->lock) != 0)
+		if (!try_use(w))
 			continue;
 		/* Nothing but the writer's own pin. */
-		if (w->seg && w->seg->fill && !w->in_flight && (!w->chunk || !w->chunk->nr) &&
-		    atomic_load(&w->seg->refs) == SEG_PIN * (w->chunk ? 2 : 1)) {
+		if (w->seg && w->seg->fill && !w->reserved && !w->in_flight &&
+			(!w->chunk || !w->chunk->nr) &&
+			atomic_load(&w->seg->refs) == SEG_PIN * (w->chunk ? 2 : 1)) {
 			tidy[nr++] = w->seg;
 			w->seg->state = SEG_CLOSED;
 			w->seg = NULL;
@@ -274,7 +307,7 @@ void log_writers_tidy(struct log *log)
 				w->chunk = NULL;
 			}
 		}
-		pthread_mutex_unlock(&w->lock);
+		unuse(&w);
 	}
 	pthread_mutex_unlock(&log->lock);
 	while (nr)
@@ -292,7 +325,6 @@ static void writer_free(struct log_writer *w)
 	free(w->chunks);
 	if (w->queue)
 		backing_queue_put(w->queue);
-	pthread_mutex_destroy(&w->lock);
 	free(w);
 }
 
@@ -314,8 +346,8 @@ static int add_chunk(struct log_writer *w)
 	return 0;
 }
 
-struct log_writer *log_writer_new(struct log *log, const struct log_writer_config *config,
-	bool cleaner)
+struct log_writer *log_writer_new(
+	struct log *log, const struct log_writer_config *config, bool cleaner)
 {
 	unsigned n = config->chunks ?: 8;
 	struct log_writer *w;
@@ -330,7 +362,6 @@ struct log_writer *log_writer_new(struct log *log, const struct log_writer_confi
 	w->log = log;
 	w->config = *config;
 	w->cleaner = cleaner;
-	pthread_mutex_init(&w->lock, NULL);
 	w->queue = backing_queue_get(log->backing);
 	w->chunks = calloc(n, sizeof(*w->chunks));
 	if (!w->queue || !w->chunks)

@@ -33,8 +33,8 @@ const char *test_path(const char *name)
 	return path;
 }
 
-struct test_log test_log_open(const struct backing_config *bc, uint64_t fault,
-	const struct log_config *lc)
+struct test_log test_log_open(
+	const struct backing_config *bc, uint64_t fault, const struct log_config *lc)
 {
 	struct test_log t;
 	struct uz_error e;

@@ -21,8 +21,8 @@ struct test_log {
 	struct backing *backing;
 	struct log *log;
 };
-struct test_log test_log_open(const struct backing_config *bc, uint64_t fault,
-	const struct log_config *lc);
+struct test_log test_log_open(
+	const struct backing_config *bc, uint64_t fault, const struct log_config *lc);
 void test_log_close(struct test_log *t);
 
 static inline uint64_t rng_next(uint64_t *state)
@@ -53,11 +53,11 @@ static inline bool bytes_are(const void *buf, size_t len, uint64_t seed)
 	return !memcmp(buf, want, len);
 }
 
-#define DIE(...)                                                                                   \
-	do {                                                                                       \
-		fprintf(stderr, "FAIL: " __VA_ARGS__);                                             \
-		fputc('\n', stderr);                                                               \
-		exit(1);                                                                           \
+#define DIE(...)                                       \
+	do {                                           \
+		fprintf(stderr, "FAIL: " __VA_ARGS__); \
+		fputc('\n', stderr);                   \
+		exit(1);                               \
 	} while (0)
 
 #endif

@@ -157,7 +157,8 @@ static void read_some(void)
 			if (!s->suspect && phase != READS_FAIL && phase != READS_CORRUPT)
 				DIE("owner %lu: EIO out of nothing", (unsigned long)reqs[i].owner);
 			errors[phase]++;
-		} else if (reqs[i].codec != s->codec || !bytes_are(reqs[i].bytes, s->len, s->seed)) {
+		} else if (reqs[i].codec != s->codec ||
+			   !bytes_are(reqs[i].bytes, s->len, s->seed)) {
 			DIE("owner %lu: wrong bytes", (unsigned long)reqs[i].owner);
 		} else {
 			read_ok++;
@@ -280,8 +281,8 @@ static void walk(uint64_t steps, const struct backing_config *bc)
 
 	memset(shadow, 0, sizeof(shadow));
 	t = test_log_open(bc, rng() | 1, &(struct log_config){ .move = move });
-	writer = log_writer_create(t.log, &(struct log_writer_config){
-		.written = written, .chunks = 1 + rng() % 6 });
+	writer = log_writer_create(
+		t.log, &(struct log_writer_config){ .written = written, .chunks = 1 + rng() % 6 });
 	damage = false;
 	for (uint64_t i = 0; i < steps; i++) {
 		damage |= i > steps / 2; /* comes late, as segments with some are put off */
@@ -305,12 +306,11 @@ static void walk(uint64_t steps, const struct backing_config *bc)
 	log_clean(t.log, 1000);
 	log_get_stats(t.log, &st);
 	if (st.records || st.bytes_used || st.bytes_allocated)
-		DIE("not empty at the end: %lu bytes allocated",
-			(unsigned long)st.bytes_allocated);
+		DIE("not empty at the end: %lu bytes allocated", (unsigned long)st.bytes_allocated);
 	printf("%s: %lu writes, %lu errors, %lu records read in %lu reads, %lu cleaned, %lu moved, "
-	       "%lu damaged, %lu checksum errors\n", bc->where, st.writes, st.write_errors,
-		st.records_read, st.reads, st.segments_cleaned, st.records_moved, st.damaged,
-		st.checksum_errors);
+	       "%lu damaged, %lu checksum errors\n",
+		bc->where, st.writes, st.write_errors, st.records_read, st.reads,
+		st.segments_cleaned, st.records_moved, st.damaged, st.checksum_errors);
 	if (!st.records_moved || !st.write_errors || !st.checksum_errors)
 		DIE("something was never tried");
 	log_writer_destroy(writer);
@@ -323,10 +323,14 @@ int main(int argc, char **argv)
 
 	rng_state = argc > 2 ? strtoull(argv[2], NULL, 0) : 0x9e3779b97f4a7c15;
 	walk(steps, &(struct backing_config){ .where = test_path("uring"), .size = 5 * MIB });
-	walk(steps, &(struct backing_config){
-		.where = test_path("threads"), .size = 5 * MIB + 12345, .no_uring = true, .no_direct = true });
-	walk(steps, &(struct backing_config){
-		.where = test_path("locked"), .size = 8 * MIB, .locked = true, .queues = 4 });
+	walk(steps, &(struct backing_config){ .where = test_path("threads"),
+			    .size = 5 * MIB + 12345,
+			    .no_uring = true,
+			    .no_direct = true });
+	walk(steps, &(struct backing_config){ .where = test_path("locked"),
+			    .size = 8 * MIB,
+			    .locked = true,
+			    .queues = 4 });
 	printf("%lu times full, %lu of them in vain; %lu reads; %lu moves; errors:", full, stuck,
 		read_ok, moved);
 	for (unsigned i = 0; i < NR_PHASES; i++)
