@@ -17,12 +17,12 @@
 /* json_pack's I. No counter gets near 2^63. */
 #define N(x) ((json_int_t)(x))
 
-static json_t *named(const struct ctl_call *call)
+json_t *ctl_named(const struct ctl_call *call)
 {
 	return json_pack("{s:s}", "name", disk_name(call->disk));
 }
 
-static json_t *shutting_down(void)
+json_t *ctl_shutting_down(void)
 {
 	return ctl_error(ESHUTDOWN, "the server is shutting down");
 }
@@ -32,7 +32,7 @@ json_t *ctl_run_compact(const struct ctl_call *call)
 	uint64_t pages = disk_compact(call->disk, ctl_job_progress, (void *)call);
 
 	if (atomic_load(call->stop))
-		return shutting_down();
+		return ctl_shutting_down();
 	return json_pack("{s:s, s:I}", "name", disk_name(call->disk), "pages_compacted", N(pages));
 }
 
@@ -42,7 +42,7 @@ json_t *ctl_run_verify(const struct ctl_call *call)
 	json_t *answer;
 
 	if (!disk_verify(call->disk, &pages, &bad, ctl_job_progress, (void *)call))
-		return shutting_down();
+		return ctl_shutting_down();
 	if (!bad)
 		return json_pack("{s:s, s:I, s:I}", "name", disk_name(call->disk), "pages", N(pages),
 			"bad", N(bad));
@@ -59,79 +59,7 @@ json_t *ctl_run_verify(const struct ctl_call *call)
 json_t *ctl_run_drop_stats(const struct ctl_call *call)
 {
 	disk_drop_stats(call->disk);
-	return named(call);
-}
-
-/* The key of KEY=VALUE; "" if it has none, or a longer one than any there is. */
-static const char *pair_key(const char *pair, char key[32])
-{
-	size_t len = strcspn(pair, "=");
-
-	key[0] = '\0';
-	if (pair[len] && len < 32) {
-		memcpy(key, pair, len);
-		key[len] = '\0';
-	}
-	return key;
-}
-
-static int set_pair(struct disk_config *config, const char *pair, struct uz_error *e)
-{
-	const char *value = strchr(pair, '=');
-	char key[32];
-
-	if (!value || !*pair_key(pair, key))
-		return uz_fail(e, EINVAL, "\"%s\": allowed is KEY=VALUE", pair);
-	return params_disk_set(config, key, value + 1, e);
-}
-
-/* As set_pair(), for those keys that a disk in use can change. */
-static int set_live(struct disk_config *config, const char *pair, struct uz_error *e)
-{
-	static const char *const later[] = { "dict", "writeback", "writeback-limit",
-		"writeback-limit-enable", "writeback-batch", "high", "low", "promote", "batch",
-		"upkeep", "upkeep-cpu", "pool-overhead" };
-	char key[32];
-	size_t i;
-
-	pair_key(pair, key);
-	if (strcmp(key, "mem-limit") == 0 || strcmp(key, "algorithm") == 0)
-		return set_pair(config, pair, e);
-	for (i = 0; i < ARRAY_SIZE(later); i++)
-		if (strcmp(key, later[i]) == 0)
-			return uz_fail(e, ENOTSUP, "\"set %s\" is not supported by this version",
-				pair);
-	return uz_fail(e, EINVAL, "\"%s\": allowed is mem-limit=SIZE, algorithm=NAME[:LEVEL]",
-		pair);
-}
-
-static bool is_given(const struct ctl_call *call, const char *key)
-{
-	char text[32];
-	unsigned i;
-
-	for (i = 0; i < call->nr_args; i++)
-		if (strcmp(pair_key(call->args[i], text), key) == 0)
-			return true;
-	return false;
-}
-
-/* What can fail comes first, so that a failure changes nothing. */
-json_t *ctl_run_set(const struct ctl_call *call)
-{
-	struct disk_config config = { 0 };
-	struct uz_error e;
-	unsigned i;
-
-	for (i = 0; i < call->nr_args; i++)
-		if (set_live(&config, call->args[i], &e) != 0)
-			return ctl_refusal(&e);
-	if (is_given(call, "algorithm") &&
-		disk_set_algorithm(call->disk, config.algorithm, config.level, &e) != 0)
-		return ctl_refusal(&e);
-	if (is_given(call, "mem-limit"))
-		disk_set_limit(call->disk, config.mem_limit);
-	return named(call);
+	return ctl_named(call);
 }
 
 static json_t *take_alone(struct ctl_call *call, const char *what)
@@ -152,7 +80,7 @@ json_t *ctl_prepare_reset(struct ctl_call *call)
 json_t *ctl_run_reset(const struct ctl_call *call)
 {
 	disk_reset(call->disk);
-	return named(call);
+	return ctl_named(call);
 }
 
 /* With clients attached, a disk can only become larger, and only if forced. */
@@ -192,6 +120,19 @@ json_t *ctl_run_resize(const struct ctl_call *call)
 		N(disk_size(call->disk)));
 }
 
+/* No path that came over the socket is opened. */
+static int check_no_backing(const struct disk_config *config, struct uz_error *e)
+{
+	if (config->backing)
+		return uz_fail(e, ENOTSUP, "add %s: backing=%s: a backing can only be given when "
+			"the server starts: it opens nothing that it was told over the socket",
+			config->name, config->backing);
+	if (config->given)
+		return uz_fail(e, EINVAL, "add %s: a disk without backing= takes none of its keys",
+			config->name);
+	return 0;
+}
+
 /* What the disk to be added is to be like; 0, or -1 with *e filled. */
 static int new_config(const struct ctl_call *call, struct disk_config *config, struct uz_error *e)
 {
@@ -205,11 +146,11 @@ static int new_config(const struct ctl_call *call, struct disk_config *config, s
 		return -1;
 	strcpy(config->name, call->args[0]);
 	for (i = 1; i < call->nr_args; i++)
-		if (set_pair(config, call->args[i], e) != 0)
+		if (ctl_set_pair(config, call->args[i], e) != 0)
 			return -1;
 	if (!config->size)
 		return uz_fail(e, EINVAL, "add %s: size=SIZE is required", config->name);
-	return 0;
+	return check_no_backing(config, e);
 }
 
 json_t *ctl_run_add(const struct ctl_call *call)
@@ -225,7 +166,7 @@ json_t *ctl_run_add(const struct ctl_call *call)
 	if (!disk)
 		return ctl_refusal(&e);
 	size = disk_size(disk);
-	if (registry_add(call->registry, disk, &e) != 0) {
+	if (disk_start(disk, &e) != 0 || registry_add(call->registry, disk, &e) != 0) {
 		disk_destroy(disk);
 		return ctl_refusal(&e);
 	}

@@ -28,6 +28,7 @@ static const char *errno_name(int code)
 		{ ENOENT, "ENOENT" },
 		{ ENOMEM, "ENOMEM" },
 		{ ENOSPC, "ENOSPC" },
+		{ ENOTCONN, "ENOTCONN" },
 		{ ENOTSUP, "ENOTSUP" },
 		{ EPERM, "EPERM" },
 		{ ERANGE, "ERANGE" },

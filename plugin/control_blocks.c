@@ -17,11 +17,7 @@
 
 static int page_number(const char *text, uint64_t *number, const char *option, struct uz_error *e)
 {
-	char *end;
-
-	errno = 0;
-	*number = strtoull(text, &end, 10);
-	if (*text < '0' || *text > '9' || *end || errno)
+	if (!ctl_number(text, number))
 		return uz_fail(e, EINVAL, "%s %s: allowed is the number of a page", option, text);
 	return 0;
 }

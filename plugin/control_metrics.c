@@ -19,6 +19,7 @@ struct sample {
 	char name[DISK_NAME_MAX + 1];
 	unsigned clients;
 	struct disk_stat st;
+	struct disk_ages ages;
 };
 
 /* A 64-bit member of struct disk_stat, for each disk. */
@@ -64,6 +65,30 @@ static const struct family {
 		M(streams.fallback) },
 	{ "uzram_disk_batches_total", "Batches of staged pages.", M(streams.batches) },
 	{ "uzram_disk_batch_pages_total", "Pages in batches.", M(streams.batch_pages) },
+	{ "uzram_backing_pages", "Pages written back: their bytes are on the backing alone.",
+		M(bd.bd_count) },
+	{ "uzram_backing_read_pages_total", "Pages read from the backing.", M(bd.bd_reads) },
+	{ "uzram_backing_written_pages_total", "Pages written back.", M(bd.bd_writes) },
+	{ "uzram_backing_promoted_pages_total", "Pages read from the backing that stay in memory.",
+		M(bd.promoted) },
+	{ "uzram_backing_used_bytes", "Live records on the backing, with their headers.",
+		M(bd.bytes_used) },
+	{ "uzram_backing_allocated_bytes", "What the records take on the backing.",
+		M(bd.bytes_allocated) },
+	{ "uzram_backing_capacity_bytes", "What the backing can hold.", M(bd.capacity) },
+	{ "uzram_backing_written_bytes_total", "Bytes written to the backing, cleaning included.",
+		M(bd.bytes_written) },
+	{ "uzram_backing_checksum_errors_total", "Records that were read damaged.",
+		M(bd.checksum_errors) },
+	{ "uzram_backing_read_errors_total", "Records that could not be read.",
+		M(bd.read_errors) },
+	{ "uzram_backing_write_errors_total", "Writes to the backing that failed.",
+		M(bd.write_errors) },
+	{ "uzram_writeback_limit_pages", "Pages that may still be written back, if that is limited.",
+		M(wb.limit) },
+	{ "uzram_writeback_passes_total", "Automatic passes that wrote something.", M(wb.passes) },
+	{ "uzram_writeback_throttled_total", "Requests to write that were slowed.",
+		M(wb.throttled) },
 	{ "uzram_disk_read_pages_total", "Pages read.", M(reads) },
 	{ "uzram_disk_written_pages_total", "Pages written.", M(writes) },
 	{ "uzram_disk_trimmed_pages_total", "Pages trimmed or zeroed.", M(trims) },
@@ -121,6 +146,55 @@ static void write_disks(FILE *f, const struct sample *samples, size_t nr)
 			samples[i].clients);
 	for (i = 0; i < ARRAY_SIZE(families); i++)
 		write_family(f, &families[i], samples, nr);
+}
+
+/* What is one or the other, for each disk. */
+static void write_flags(FILE *f, const struct sample *samples, size_t nr)
+{
+	static const char *const names[] = { "uzram_writeback_automatic",
+		"uzram_writeback_limited", "uzram_writeback_paused" };
+	static const char *const helps[] = { "1: cold pages are written back by themselves.",
+		"1: uzram_writeback_limit_pages counts.",
+		"1: writes to the backing failed too often; they are tried again later." };
+	size_t i, k;
+
+	for (k = 0; k < ARRAY_SIZE(names); k++) {
+		head(f, names[k], helps[k], "gauge");
+		for (i = 0; i < nr; i++) {
+			const struct disk_stat *st = &samples[i].st;
+			const bool values[] = { st->wb.automatic, st->wb.limit_enable,
+				st->bd.paused };
+
+			fprintf(f, "%s{disk=\"%s\"} %d\n", names[k], samples[i].name, values[k]);
+		}
+	}
+}
+
+/* Stored pages by their age: of those younger than so many seconds, and not than the one before. */
+static void write_ages(FILE *f, const struct sample *samples, size_t nr)
+{
+	static const char *const names[] = { "uzram_disk_age_pages", "uzram_disk_age_bytes" };
+	static const char *const helps[] = {
+		"Stored pages last accessed less than so many seconds ago, by age.",
+		"What they take, in memory or on the backing." };
+	size_t i, k;
+	unsigned a;
+
+	for (k = 0; k < ARRAY_SIZE(names); k++) {
+		head(f, names[k], helps[k], "gauge");
+		for (i = 0; i < nr; i++) {
+			const struct disk_ages *ages = &samples[i].ages;
+
+			for (a = 0; a < DISK_AGES; a++) {
+				fprintf(f, "%s{disk=\"%s\",younger=\"", names[k], samples[i].name);
+				if (a < DISK_AGES - 1)
+					fprintf(f, "%" PRIu32, disk_age_limits[a]);
+				else
+					fputs("+Inf", f);
+				fprintf(f, "\"} %" PRIu64 "\n", k ? ages->bytes[a] : ages->pages[a]);
+			}
+		}
+	}
 }
 
 static void write_histogram(FILE *f, const struct sample *sample, enum disk_op op)
@@ -213,6 +287,7 @@ static struct sample *take_samples(struct registry *registry, size_t *nr)
 		snprintf(sample->name, sizeof(sample->name), "%s", disk_name(disk));
 		sample->clients = registry_clients(registry, disk);
 		disk_get_stat(disk, &sample->st);
+		disk_get_ages(disk, &sample->ages);
 		++*nr;
 	}
 	return samples;
@@ -234,6 +309,8 @@ json_t *ctl_run_metrics(const struct ctl_call *call)
 	write_process(f, call->control);
 	if (nr) {
 		write_disks(f, samples, nr);
+		write_flags(f, samples, nr);
+		write_ages(f, samples, nr);
 		write_latency(f, samples, nr);
 	}
 	if (fclose(f) != 0)

@@ -2,9 +2,10 @@
 /*
  * Inside the control socket: its file (control_file.c), the loop (control.c), a
  * connection (control_conn.c), slow commands (control_job.c), the commands' table and
- * parser (control_cmd.c), what changes disks (control_admin.c), the documents (stat_json.c,
- * control_blocks.c, control_metrics.c), the accelerator (control_accel.c), answers as text (control_answer.c). A command is a
- * row of the table and a function from a struct ctl_call to a document.
+ * parser (control_cmd.c), what changes disks (control_admin.c, control_set.c,
+ * control_writeback.c), the documents (stat_json.c, control_blocks.c, control_metrics.c), the
+ * accelerator (control_accel.c), answers as text (control_answer.c). A command is a row of the table and a function from a struct
+ * ctl_call to a document.
  */
 #ifndef UZRAM_CONTROL_PRIV_H
 #define UZRAM_CONTROL_PRIV_H
@@ -108,6 +109,15 @@ char *ctl_command_names(bool readers);
 /* As registry_next(), and lets go of `after`. */
 struct disk *ctl_next_disk(struct registry *registry, struct disk *after);
 
+/* "KEY=VALUE" becomes part of `config`. 0, or -1 with *e filled. */
+int ctl_set_pair(struct disk_config *config, const char *pair, struct uz_error *e);
+/* A decimal number and nothing else. */
+bool ctl_number(const char *text, uint64_t *number);
+
+/* Answers. */
+json_t *ctl_named(const struct ctl_call *call); /* done */
+json_t *ctl_shutting_down(void);
+
 /* Commands. */
 json_t *ctl_run_compact(const struct ctl_call *call);
 json_t *ctl_run_verify(const struct ctl_call *call);
@@ -119,6 +129,8 @@ json_t *ctl_prepare_resize(struct ctl_call *call);
 json_t *ctl_run_resize(const struct ctl_call *call);
 json_t *ctl_run_add(const struct ctl_call *call);
 json_t *ctl_run_remove(const struct ctl_call *call);
+json_t *ctl_run_idle(const struct ctl_call *call);
+json_t *ctl_run_writeback(const struct ctl_call *call);
 json_t *ctl_run_blocks(const struct ctl_call *call);
 json_t *ctl_run_metrics(const struct ctl_call *call);
 json_t *ctl_run_accel(const struct ctl_call *call);

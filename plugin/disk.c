@@ -115,6 +115,7 @@ void disk_set_limit(struct disk *disk, uint64_t limit)
 
 	atomic_store(&disk->mem_limit, limit);
 	zpool_set_max(disk->pool, limit ? max : 0);
+	wb_watermarks(disk);
 }
 
 static int check_config(const struct disk_config *config, struct uz_error *e)
@@ -212,6 +213,11 @@ struct disk *disk_create(const struct disk_config *config, struct uz_error *e)
 		disk_destroy(disk);
 		return NULL;
 	}
+	if (wb_open(disk, e) == -1) {
+		disk_destroy(disk);
+		return NULL;
+	}
+	disk->config.backing = NULL; /* the caller's */
 	disk_set_limit(disk, config->mem_limit);
 	if (disk->behind) {
 		zpool_keep_pages(disk->pool, (uint64_t)disk->stage.max * PAGE_SIZE);
@@ -226,6 +232,7 @@ void disk_destroy(struct disk *disk)
 		return;
 	if (disk->drain.disk)
 		drain_remove(&disk->drain);
+	wb_close(disk);
 	stage_destroy(&disk->stage);
 	table_destroy(disk->table);
 	zpool_destroy(disk->pool);
@@ -233,6 +240,16 @@ void disk_destroy(struct disk *disk)
 		zcomp_destroy(disk->codecs[i]);
 	pthread_mutex_destroy(&disk->lock);
 	free(disk);
+}
+
+int disk_start(struct disk *disk, struct uz_error *e)
+{
+	return wb_start(disk, e);
+}
+
+void disk_stop(struct disk *disk)
+{
+	wb_stop(disk);
 }
 
 int disk_prepare_swap(struct disk *disk, void (*low)(void *opaque), void *opaque,
@@ -322,47 +339,81 @@ void disk_get_stat(struct disk *disk, struct disk_stat *stat)
 		.writes = disk_counter(disk, C_WRITES),
 		.trims = disk_counter(disk, C_TRIMS),
 	};
+	wb_get_stat(disk, stat);
 	for (unsigned i = 0; i < BATCH_BUCKETS; i++)
 		stat->streams.batch_sizes[i] = atomic_load(&disk->batch_hist[i]);
 	for (unsigned i = 0; i < NR_SHARDS; i++)
 		add_latency(&disk->shards[i], stat);
 }
 
+/* What disk_check() adds up. */
+struct sums {
+	uint64_t stored, objects, cells, backed;
+	log_loc_t *locs; /* of backed pages */
+	size_t nr_locs;
+};
+
+static bool check_slot(struct disk *disk, struct slot *slot, uint64_t index, struct sums *s)
+{
+	uint64_t val = slot_val(slot);
+	log_loc_t *more;
+
+	if (slot_peek(slot) & SLOT_WRITEBACK)
+		return false;
+	s->stored++;
+	switch (slot_type(slot_peek(slot))) {
+	case SLOT_EMPTY:
+		s->stored--;
+		return true;
+	case SLOT_SAME:
+		return true;
+	case SLOT_OBJECT:
+	case SLOT_RAW:
+		s->objects++;
+		s->cells += zpool_cell(disk->pool, val);
+		return zpool_owner(disk->pool, val) == index;
+	case SLOT_BACKED:
+		if (s->backed == s->nr_locs) {
+			s->nr_locs = s->nr_locs * 2 + 1024;
+			more = realloc(s->locs, s->nr_locs * sizeof(*more));
+			if (!more)
+				return false;
+			s->locs = more;
+		}
+		s->locs[s->backed++] = val;
+		return true;
+	}
+	return false;
+}
+
 /*
- * The counters' meaning, executable: what the slots hold is what was counted, and each
- * object belongs to the slot that refers to it.
+ * The counters' meaning, executable: what the slots hold is what was counted, each object belongs
+ * to the slot that refers to it, and so does each record.
  */
 bool disk_check(struct disk *disk)
 {
-	uint64_t stored = 0, objects = 0, cells = 0;
-	struct zpool_stats pool;
 	uint64_t i = table_next(disk->table, 0, disk->pages);
+	struct sums s = { 0 };
+	struct zpool_stats pool;
+	bool ok = true;
 
-	for (; i < disk->pages; i = table_next(disk->table, i + 1, disk->pages)) {
+	wb_hold(disk);
+	for (; ok && i < disk->pages; i = table_next(disk->table, i + 1, disk->pages)) {
 		struct table_ref ref;
-		struct slot *slot;
 
-		if (!table_get(disk->table, i, false, &ref))
-			return false;
-		slot = table_slot(&ref, i);
-		switch (slot_type(slot_peek(slot))) {
-		case SLOT_EMPTY:
-			stored--;
-			break;
-		case SLOT_SAME:
-			break;
-		case SLOT_OBJECT:
-		case SLOT_RAW:
-			objects++;
-			cells += zpool_cell(disk->pool, slot_val(slot));
-			if (zpool_owner(disk->pool, slot_val(slot)) != i)
-				return false;
+		ok = table_get(disk->table, i, false, &ref);
+		if (ok) {
+			ok = check_slot(disk, table_slot(&ref, i), i, &s);
+			table_put(disk->table, &ref, 0);
 		}
-		stored++;
-		table_put(disk->table, &ref, 0);
 	}
+	ok = ok && wb_check(disk, s.locs, s.backed);
 	zpool_get_stats(disk->pool, &pool);
-	return zpool_check(disk->pool) && stored == disk_counter(disk, C_STORED) &&
-	       objects == pool.objects && cells == pool.charged &&
-	       cells + table_bytes(disk->table) == atomic_load(&disk->charged);
+	ok = ok && zpool_check(disk->pool) && s.stored == disk_counter(disk, C_STORED) &&
+	     s.backed == disk_counter(disk, C_BACKED) && s.objects == pool.objects &&
+	     s.cells == pool.charged &&
+	     s.cells + table_bytes(disk->table) == atomic_load(&disk->charged);
+	wb_release(disk);
+	free(s.locs);
+	return ok;
 }

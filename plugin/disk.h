@@ -35,6 +35,10 @@ extern const char *const disk_op_names[NR_DISK_OPS];
 /* Bucket i: requests that took at least 2^(i-1) and less than 2^i ns; the last one all above. */
 #define DISK_LATENCY_BUCKETS 32
 
+/* When a page that was written back, and is read, comes back to memory. */
+enum disk_promote { PROMOTE_NEVER, PROMOTE_READ, PROMOTE_SECOND_READ, NR_DISK_PROMOTES };
+extern const char *const disk_promote_names[NR_DISK_PROMOTES]; /* never read second-read */
+
 struct disk_config {
 	char name[DISK_NAME_MAX + 1]; /* as served; "" is shown as "default" */
 	uint64_t size;		      /* bytes; rounded up to a page */
@@ -48,7 +52,22 @@ struct disk_config {
 	bool through;	       /* compress before acknowledging; else behind, up to: */
 	uint64_t stage;	       /* bytes of pages that wait for compression, up to STAGE_MAX */
 	unsigned batch;	       /* pages given to a compressor at once, 1..STAGE_BATCH_MAX */
+
+	/* The second tier. Numbers that are 0 are the defaults below. */
+	const char *backing; /* path or NBD URI (backing.h), or NULL: none; for disk_create() */
+	uint64_t backing_size; /* bytes of a new file, or what it must have; 0: as it is */
+	bool backing_overwrite;	  /* whatever is there may go */
+	bool wb_auto;		  /* cold pages move by themselves: needs backing and mem_limit */
+	unsigned wb_high, wb_low; /* percent of mem_limit: from where on they do, and until when */
+	unsigned wb_batch;	  /* pages on their way at once, up to WB_BATCH_MAX */
+	enum disk_promote promote;
+	unsigned given; /* params.c's own: which of these were */
 };
+
+#define WB_HIGH_DEFAULT	 90
+#define WB_LOW_DEFAULT	 80
+#define WB_BATCH_DEFAULT 32
+#define WB_BATCH_MAX	 256
 
 #define STAGE_DEFAULT (UINT64_C(8) << 20)
 #define STAGE_MAX     (UINT64_C(4) << 30)
@@ -62,6 +81,18 @@ typedef bool disk_progress_fn(void *opaque, unsigned done, unsigned total);
 struct disk *disk_create(const struct disk_config *config, struct uz_error *e);
 /* No other call may be running. */
 void disk_destroy(struct disk *disk);
+
+/*
+ * After the last fork, before any I/O: the backing's queues and threads, and this disk's. 0, or -1
+ * with *e filled. Without a backing there is nothing to do.
+ */
+int disk_start(struct disk *disk, struct uz_error *e);
+
+/*
+ * For tear-down: ends a pass and the automatic one, and what waits for a backing that has vanished.
+ * Soon; I/O may still be running. disk_destroy() does it, too.
+ */
+void disk_stop(struct disk *disk);
 
 const char *disk_name(const struct disk *disk); /* "default" for "" */
 uint64_t disk_size(const struct disk *disk);
@@ -136,15 +167,96 @@ struct disk_stat {
 		uint64_t batches, batch_pages;
 		uint64_t batch_sizes[BATCH_BUCKETS]; /* batches of up to 1, 2, 4 .. pages */
 	} streams;
+	bool has_backing;
+	struct {
+		const char *kind; /* of the backing: "io_uring", "threads", "nbd" */
+		uint64_t bd_count;  /* pages that are there now */
+		uint64_t bd_reads, bd_writes; /* pages read from it for clients, written back; ever */
+		uint64_t bytes_used;	  /* of live records, with headers */
+		uint64_t bytes_allocated; /* that it takes below us */
+		uint64_t bytes_written;	  /* ever, cleaning included */
+		uint64_t capacity;	  /* bytes that records can have */
+		uint64_t checksum_errors, read_errors, write_errors;
+		uint64_t promoted;	  /* pages that came back to memory when read */
+		uint64_t decompressed;	  /* by writeback: always 0, it moves compressed bytes */
+		bool paused; /* writes failed again and again; tried again from time to time */
+	} bd;
+	struct {
+		bool automatic;
+		unsigned high, low, batch;
+		bool limit_enable;
+		uint64_t limit; /* pages that may still be written back, if limit_enable */
+		uint64_t passes;    /* automatic ones that wrote something */
+		uint64_t throttled, throttled_ns; /* write requests slowed, and how long */
+		enum disk_promote promote;
+	} wb;
 	uint64_t reads, writes, trims; /* pages, ever */
 	uint64_t latency[NR_DISK_OPS][DISK_LATENCY_BUCKETS]; /* requests */
 	uint64_t latency_sum_ns[NR_DISK_OPS];
 };
 void disk_get_stat(struct disk *disk, struct disk_stat *stat);
 
+/* Stored pages and the bytes that they take (memory or backing), by age. Scans the table. */
+#define DISK_AGES 8
+extern const uint32_t disk_age_limits[DISK_AGES]; /* s: younger than this; the last: UINT32_MAX */
+struct disk_ages {
+	uint64_t pages[DISK_AGES], bytes[DISK_AGES];
+};
+void disk_get_ages(struct disk *disk, struct disk_ages *ages);
+
 /*
  * Administration. All may run beside I/O unless it says otherwise.
  */
+
+/* Marks the pages in memory that nobody accessed for so many seconds (0: all) as idle, until they
+ * are next accessed. How many it marked. */
+uint64_t disk_idle(struct disk *disk, uint32_t seconds);
+
+/* Which pages to write back: those that any of the modes, or ranges, takes. Empty and same-filled
+ * ones never. */
+enum disk_wb_mode {
+	WB_HUGE = 1,		 /* stored raw */
+	WB_IDLE = 2,		 /* marked idle */
+	WB_HUGE_IDLE = 4,	 /* both */
+	WB_INCOMPRESSIBLE = 8,	 /* no algorithm that the disk has makes it smaller */
+	WB_ALL = 16,
+};
+
+struct disk_wb_request {
+	unsigned modes; /* WB_*, or-ed */
+	const struct disk_wb_range {
+		uint64_t from, to; /* pages, the last one included */
+	} *ranges;
+	size_t nr_ranges;
+};
+
+struct disk_wb_result {
+	uint64_t pages;		/* written back */
+	uint64_t bytes_written; /* records, with headers */
+	uint64_t bytes_gained;	/* of what mem_limit counts */
+	uint64_t errors;	/* pages that could not be written, and stay in memory */
+	bool budget_ended;	/* by the limit of disk_set_wb_limit() */
+	bool full;		/* ended, as the backing has no room */
+};
+
+/*
+ * Writes pages back, those that free most memory first, and waits until it is done. One at a time
+ * on a disk: others fail with EBUSY; the automatic pass waits. `progress` may be NULL; if it stops
+ * the pass, what has been written counts. 0, or -1 with *e filled and *result as far as it came.
+ */
+int disk_writeback(struct disk *disk, const struct disk_wb_request *request,
+	disk_progress_fn *progress, void *opaque, struct disk_wb_result *result, struct uz_error *e);
+
+/*
+ * Settings, live. 0, or -1 with *e filled: out of range, or in need of a backing, or of a limit.
+ */
+int disk_set_wb_limit(struct disk *disk, uint64_t pages, struct uz_error *e);
+int disk_set_wb_limit_enable(struct disk *disk, bool enable, struct uz_error *e);
+int disk_set_wb_auto(struct disk *disk, bool automatic, struct uz_error *e);
+int disk_set_watermarks(struct disk *disk, unsigned high, unsigned low, struct uz_error *e);
+int disk_set_wb_batch(struct disk *disk, unsigned batch, struct uz_error *e);
+int disk_set_promote(struct disk *disk, enum disk_promote promote, struct uz_error *e);
+int disk_set_batch(struct disk *disk, unsigned batch, struct uz_error *e);
 
 /* Counters and high-water marks begin anew; what is stored stays, and what counts it. */
 void disk_drop_stats(struct disk *disk);
@@ -176,8 +288,8 @@ bool disk_verify(struct disk *disk, uint64_t *pages, uint64_t *bad, disk_progres
 struct disk_block {
 	uint64_t index;
 	uint32_t age;	 /* seconds since it was last read or written */
-	char flags[8];	 /* of s (same-filled) w h (stored raw) i r n; "" for none */
-	unsigned size;	 /* bytes of its object, 0 if same-filled */
+	char flags[8];	 /* of s (same-filled) w (written back) h (raw) i (idle) r n; or "" */
+	unsigned size;	 /* bytes of its object or record, 0 if same-filled */
 	const char *algorithm; /* "-" if none made it */
 };
 

@@ -9,7 +9,8 @@ void disk_drop_stats(struct disk *disk)
 	/* Not those that say what is stored now. */
 	static const enum counter past[] = { C_HUGE_SINCE, C_READS, C_WRITES, C_TRIMS,
 		C_NOTIFY_FREE, C_FAILED_READS, C_FAILED_WRITES, C_COALESCED, C_DIRECT, C_PERCPU,
-		C_MANAGED, C_FALLBACK, C_KEPT_RAW, C_BATCHES, C_BATCH_PAGES };
+		C_MANAGED, C_FALLBACK, C_KEPT_RAW, C_BATCHES, C_BATCH_PAGES, C_BD_READS,
+		C_BD_WRITES, C_PROMOTED, C_WB_DECODED, C_THROTTLED, C_THROTTLED_NS };
 
 	for (unsigned i = 0; i < NR_SHARDS; i++) {
 		for (unsigned c = 0; c < ARRAY_SIZE(past); c++)
@@ -25,6 +26,7 @@ void disk_drop_stats(struct disk *disk)
 	atomic_store(&disk->stage.used_max, atomic_load(&disk->stage.used));
 	zpool_reset_max_used(disk->pool);
 	zpool_reset_compacted(disk->pool);
+	wb_drop_stats(disk);
 }
 
 static int grow(struct disk *disk, uint64_t pages, struct uz_error *e)
@@ -77,10 +79,12 @@ void disk_reset(struct disk *disk)
 	struct page_io io = { .disk = disk, .now = uz_seconds() };
 
 	LOCK_SCOPE(&disk->lock);
+	wb_hold(disk);
 	disk_drop_stage(disk);
 	range_free(&io, 0, atomic_load(&disk->pages));
 	if (!disk->config.swap)
 		table_reset(disk->table);
+	wb_release(disk);
 	disk_drop_stats(disk);
 	zpool_give_back(disk->pool);
 	zpool_reset(disk->pool);
@@ -100,12 +104,18 @@ static void verify_leaf(struct page_io *io, uint64_t index, uint64_t end, uint64
 			++*bad;
 		io_stream_put(io); /* not a page's time longer than needed: others serve clients */
 	} while (++index < end && (index & (LEAF_SLOTS - 1)));
+	if (io->gather) {
+		gather_fetch(io);
+		*bad += io->gather->failed;
+		io->gather->failed = 0;
+	}
 }
 
 bool disk_verify(struct disk *disk, uint64_t *pages, uint64_t *bad, disk_progress_fn *progress,
 	void *opaque)
 {
-	struct page_io io = { .disk = disk };
+	struct page_gather gather = { .n = 0 };
+	struct page_io io = { .disk = disk, .gather = disk->log ? &gather : NULL };
 	uint64_t end = atomic_load(&disk->pages), index = 0;
 
 	*pages = *bad = 0;
@@ -145,7 +155,15 @@ static void block_of(struct disk *disk, struct slot *slot, uint64_t index, uint3
 	case SLOT_OBJECT:
 		block->size = (unsigned)zpool_size(disk->pool, slot_val(slot));
 		block->algorithm = zcomp_backend(disk->codecs[slot_codec(flags)])->name;
+		break;
+	case SLOT_BACKED:
+		block->size = log_loc_len(slot_val(slot));
+		strcpy(block->flags, block->size == PAGE_SIZE ? "wh" : "w");
+		if (block->size < PAGE_SIZE)
+			block->algorithm = zcomp_backend(disk->codecs[slot_codec(flags)])->name;
 	}
+	if (flags & SLOT_IDLE)
+		strcat(block->flags, "i");
 	slot_unlock(slot, flags);
 }
 

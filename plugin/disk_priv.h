@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* What the files of the disk share: disk.c (life, limit), page_io.c (one page), page_stage.c (one
- * staged page), request.c (byte ranges), extents.c. */
+ * staged page), page_backed.c (one that is written back), request.c (byte ranges), extents.c,
+ * writeback.c and evict.c (writeback.h). */
 #ifndef UZRAM_DISK_PRIV_H
 #define UZRAM_DISK_PRIV_H
 
@@ -12,6 +13,7 @@
 #include "stage.h"
 #include "streams/zcomp.h"
 #include "table.h"
+#include "writeback.h"
 #include "zpool/zpool.h"
 
 /* Codecs a disk has had: a slot keeps the number of the one that made its object. */
@@ -38,6 +40,13 @@ enum counter {
 	C_KEPT_RAW,  /* compression tried, and stored raw */
 	C_BATCHES,
 	C_BATCH_PAGES,
+	C_BACKED, /* slots that are written back */
+	C_BD_READS,
+	C_BD_WRITES,
+	C_PROMOTED,
+	C_WB_DECODED, /* pages decompressed by a pass: none */
+	C_THROTTLED,
+	C_THROTTLED_NS,
 	NR_COUNTERS
 };
 
@@ -72,6 +81,9 @@ struct disk {
 	_Atomic uint64_t batch_hist[BATCH_BUCKETS];
 	_Atomic uint64_t alone, alone_until; /* ns: until then writers compress for themselves */
 
+	struct log *log; /* NULL: no second tier, and no slot is SLOT_BACKED */
+	struct writeback wb;
+
 	_Atomic uint64_t mem_limit;
 	_Atomic uint64_t compacted_at; /* uz_nsec() of the last compaction out of need */
 	/* Cells and leaves, in bytes. Changes with every page: a line of its own. */
@@ -92,6 +104,13 @@ static inline void count(struct disk *disk, enum counter counter, int64_t n)
 }
 
 uint64_t disk_counter(struct disk *disk, enum counter counter);
+
+/* More is charged than should stay in memory. */
+static inline bool evict_wanted(struct disk *disk)
+{
+	return atomic_load_explicit(&disk->charged, memory_order_relaxed) >
+	       atomic_load_explicit(&disk->wb.high_bytes, memory_order_relaxed);
+}
 
 /* How many threads have written in the last moment. */
 unsigned disk_writers(struct disk *disk, uint64_t now);
@@ -137,7 +156,7 @@ struct page_io {
 	struct table_ref ref;
 	uint64_t leaf; /* its number, if io_leaf() got it */
 	struct zcomp_strm *zstrm; /* held from the first page that needs one; io_stream_put() */
-	uint32_t now;
+	uint32_t now; /* 0: it makes no page young */
 	bool through; /* compressed before it is acknowledged */
 	uint64_t patient_until; /* ns; 0: it has not waited for room yet */
 	int live; /* slots of the leaf that became live, less those that became empty */
@@ -145,6 +164,9 @@ struct page_io {
 	unsigned room;	    /* entries of the stage that the request may still use */
 	unsigned nr_staged; /* used, and not on the list yet */
 	uint64_t staged[STAGED_MAX];
+	struct page_gather *gather; /* reading, where there is a log */
+	bool upkeep;		    /* a pass: nobody waits */
+	struct room_wait wait;
 };
 
 /* Lets the stream go, if there is one. Soon: others wait for it. */
@@ -157,6 +179,9 @@ static inline uint32_t slot_state(const struct slot *slot)
 {
 	return slot_peek(slot) & ~SLOT_LOCK;
 }
+
+/* What says nothing of a slot's content: whether anybody has a copy of it, and who used it. */
+#define SLOT_ASIDE (SLOT_TOKEN | SLOT_WRITEBACK | SLOT_IDLE | SLOT_READ_ONCE)
 
 static inline bool has_object(uint32_t flags)
 {
@@ -172,6 +197,13 @@ struct page_snap {
 };
 
 bool snap_holds(struct disk *disk, struct slot *slot, const struct page_snap *snap);
+
+/* Frees what a slot held that had these flags and this value. Not with a slot locked. */
+void content_free(struct disk *disk, uint32_t flags, uint64_t val);
+
+/* The page that a slot's flags, value and object's bytes mean. 0, or -1 with errno EIO. */
+int decode(struct page_io *io, uint32_t flags, uint64_t val, const void *bytes, size_t len,
+	void *dst);
 
 /* The content that a slot is to have. */
 struct page_new {
@@ -201,7 +233,10 @@ static inline bool too_large(size_t len)
 /* Counts what a slot holds, or, with n -1, held. */
 void count_state(struct page_io *io, uint32_t flags, uint64_t val, int n);
 
-/* Reads as zeroes where the slot is empty. Fills all of `dst`. */
+/*
+ * Reads as zeroes where the slot is empty. Fills all of `dst`; or, for a page that is written back,
+ * returns 1: io->gather has it now, and `dst` is filled by gather_fetch(), if not before.
+ */
 int page_read(struct page_io *io, uint64_t index, void *dst);
 int page_write(struct page_io *io, uint64_t index, const void *src);
 /* `src` NULL: zeroes. offset + len <= PAGE_SIZE. */
@@ -253,6 +288,60 @@ void page_finish(struct page_io *io, uint64_t index, uint32_t token, unsigned co
 /* Not now after all: it goes on waiting. False: it need not, it has been overwritten or trimmed. */
 bool page_untake(struct page_io *io, uint64_t index, uint32_t token);
 
+/* page_backed.c: a page's way to the log and back. */
+
+/* Pages whose records are to be fetched, each location pinned. */
+struct page_gather {
+	unsigned n;
+	unsigned failed; /* pages that could not be read */
+	struct page_fetch {
+		uint64_t index;
+		log_loc_t loc;
+		uint32_t flags; /* of the slot */
+		bool promote;
+		void *dst;
+	} pages[LOG_READ_MAX];
+};
+
+/* The locked slot is SLOT_BACKED: its page joins the io's gather, which has room. Returns the
+ * slot's new flags. */
+uint32_t gather_add(struct page_io *io, uint64_t index, struct slot *slot, uint32_t flags,
+	void *dst);
+
+/*
+ * Reads them all, and those again that moved meanwhile: sleeps for the I/O, without the io's
+ * stream. What cannot be read counts in gather->failed.
+ */
+void gather_fetch(struct page_io *io);
+
+/* The object that a backed slot stands for, as flags for decode(). */
+static inline uint32_t backed_object(uint32_t flags, log_loc_t loc)
+{
+	return log_loc_len(loc) == PAGE_SIZE ? slot_flags(SLOT_RAW, 0) :
+					       slot_flags(SLOT_OBJECT, slot_codec(flags));
+}
+
+/* Fetches the bytes of a snapshot of a backed page, its location pinned. 0, or -1 with errno:
+ * EAGAIN if the slot has changed meanwhile, EIO. */
+int snap_fetch(struct page_io *io, uint64_t index, struct page_snap *snap);
+
+/*
+ * Puts the page's object into the log, after log_reserve(), if `filter` still takes it; the slot
+ * notes the token. 1; 0, it is not to be written; -1 with errno.
+ */
+int page_send(struct page_io *io, uint64_t index, const struct wb_filter *filter, uint16_t token,
+	uint64_t cookie);
+
+/*
+ * The outcome: the slot refers to `loc` (if `err` is 0), if it still has the token; or the object
+ * just stays. True if it did. In *gained what that freed, of what is charged.
+ */
+bool page_sent(struct page_io *io, uint64_t index, uint16_t token, log_loc_t loc, int err,
+	size_t *gained);
+
+/* The log's question, as log_move_fn. */
+bool page_relocate(void *opaque, uint64_t owner, log_loc_t from, log_loc_t to);
+
 /* The leaf of `index` becomes the io's, for callers that go from page to page. False: there is none. */
 bool io_leaf(struct page_io *io, uint64_t index);
 void io_leaf_put(struct page_io *io);
@@ -260,6 +349,11 @@ void io_leaf_put(struct page_io *io);
 /* request.c */
 struct page_io io_begin(struct disk *disk, uint64_t start);
 void io_end(struct page_io *io);
+/* As io_end(), for one that goes on. */
+void io_flush(struct page_io *io);
+
+/* Until what is staged now has been compressed. */
+void disk_stage_wait(struct disk *disk);
 
 /* request.c: frees pages [from, end), not counted as trimmed. */
 void range_free(struct page_io *io, uint64_t from, uint64_t end);

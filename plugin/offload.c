@@ -31,6 +31,7 @@ struct submitter {
 	struct zcomp_queue *queue;
 	struct out *outs;  /* by stream */
 	unsigned in_flight;
+	unsigned refill; /* streams that must be free, for a batch */
 	unsigned turn;
 	_Atomic bool full; /* no stream is free, and pages wait */
 };
@@ -208,7 +209,8 @@ static bool feed(struct submitter *s)
 	unsigned room = zcomp_queue_free(s->queue), batch;
 	struct drain_client *client;
 
-	if (!room || !zcomp_accel_on())
+	/* Else a full queue would be refilled page by page. */
+	if (!zcomp_accel_on() || (s->in_flight && room < s->refill))
 		return false;
 	client = drain_next(DRAIN_OFFLOAD, s->turn++);
 	if (!client) {
@@ -217,9 +219,18 @@ static bool feed(struct submitter *s)
 		return false;
 	}
 	batch = atomic_load_explicit(&client->disk->batch, memory_order_relaxed);
+	s->refill = batch < s->depth ? batch : s->depth;
 	submit(s, client, room < batch ? room : batch);
 	drain_leave(client, 1);
 	return true;
+}
+
+/* So many completions let a batch in; or all there are. */
+static unsigned wanted(const struct submitter *s)
+{
+	unsigned room = zcomp_queue_free(s->queue);
+
+	return room < s->refill && s->refill - room < s->in_flight ? s->refill - room : 1;
 }
 
 static bool any_work(void)
@@ -262,7 +273,7 @@ static void *submitter_main(void *opaque)
 		if (worked)
 			naps = 0;
 		else if (s->in_flight)
-			zcomp_wait(s->queue, 1, NAP);
+			zcomp_wait(s->queue, wanted(s), NAP);
 		else
 			crew_rest(&offload_crew, bell, &naps, any_work, drain_settle);
 	}

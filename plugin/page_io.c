@@ -40,6 +40,9 @@ void count_state(struct page_io *io, uint32_t flags, uint64_t val, int n)
 		if (n > 0)
 			io->counts[C_HUGE_SINCE] += n;
 		break;
+	case SLOT_BACKED:
+		io->counts[C_BACKED] += n;
+		break;
 	case SLOT_OBJECT:
 		break;
 	}
@@ -95,7 +98,7 @@ static bool needs_stream(const struct disk *disk, uint32_t flags)
 	       zcomp_decompress_needs_stream(disk->codecs[slot_codec(flags)]);
 }
 
-static int decode(struct page_io *io, uint32_t flags, uint64_t val, const void *bytes, size_t len,
+int decode(struct page_io *io, uint32_t flags, uint64_t val, const void *bytes, size_t len,
 	void *dst)
 {
 	struct zcomp *comp;
@@ -114,8 +117,12 @@ static int decode(struct page_io *io, uint32_t flags, uint64_t val, const void *
 		comp = io->disk->codecs[slot_codec(flags)];
 		if (zcomp_decompress_needs_stream(comp))
 			io_stream(io, comp);
+		io->counts[C_WB_DECODED] += io->upkeep;
 		if (zcomp_decompress(comp, io->zstrm, bytes, len, dst) == 0)
 			return 0;
+		break;
+	case SLOT_BACKED:
+		break; /* its bytes are elsewhere */
 	}
 	errno = EIO;
 	return -1;
@@ -131,10 +138,14 @@ static int decode_slot(struct page_io *io, struct slot *slot, uint32_t flags, vo
 		zpool_size(pool, slot_val(slot)), dst);
 }
 
-static int read_slot(struct page_io *io, struct slot *slot, uint32_t now, void *dst)
+static int read_slot(struct page_io *io, uint64_t index, uint32_t now, void *dst)
 {
+	struct slot *slot = table_slot(&io->ref, index);
 	uint32_t flags = slot_state(slot);
 	int ret;
+
+	if (io->gather && io->gather->n == LOG_READ_MAX)
+		gather_fetch(io);
 
 	/* Streams come before slots; whether one is needed only the slot knows. */
 	for (;;) {
@@ -146,16 +157,23 @@ static int read_slot(struct page_io *io, struct slot *slot, uint32_t now, void *
 			break;
 		slot_unlock(slot, flags);
 	}
-	ret = decode_slot(io, slot, flags, dst);
-	if (now)
+	if (unlikely(slot_type(flags) == SLOT_BACKED)) {
+		flags = gather_add(io, index, slot, flags, dst);
+		ret = 1;
+	} else {
+		ret = decode_slot(io, slot, flags, dst);
+	}
+	if (now) {
 		slot->ac_time = now;
+		flags &= ~SLOT_IDLE;
+	}
 	slot_unlock(slot, flags);
 	return ret;
 }
 
 int page_read(struct page_io *io, uint64_t index, void *dst)
 {
-	return read_slot(io, table_slot(&io->ref, index), io->now, dst);
+	return read_slot(io, index, io->now, dst);
 }
 
 /*
@@ -180,7 +198,7 @@ void page_prefetch(struct page_io *io, uint64_t index)
 
 int page_verify(struct page_io *io, uint64_t index, void *dst)
 {
-	return read_slot(io, table_slot(&io->ref, index), 0, dst);
+	return read_slot(io, index, 0, dst);
 }
 
 /* --- publishing --- */
@@ -194,19 +212,29 @@ static void snap_take(struct disk *disk, struct slot *slot, struct page_snap *sn
 	if (has_object(snap->flags)) {
 		snap->len = zpool_size(disk->pool, slot_val(slot));
 		memcpy(snap->bytes, zpool_object(disk->pool, slot_val(slot)), snap->len);
+	} else if (slot_type(snap->flags) == SLOT_BACKED) {
+		snap->len = log_loc_len(snap->val);
+		log_pin(disk->log, snap->val);
 	}
 	slot_unlock(slot, snap->flags);
 }
 
 bool snap_holds(struct disk *disk, struct slot *slot, const struct page_snap *snap)
 {
-	/* Whether anybody is compressing it does not matter. */
-	if ((slot_state(slot) ^ snap->flags) & ~SLOT_TOKEN)
+	if ((slot_state(slot) ^ snap->flags) & ~SLOT_ASIDE)
 		return false;
 	if (!has_object(snap->flags))
 		return slot_val(slot) == snap->val;
 	return zpool_size(disk->pool, slot_val(slot)) == snap->len &&
 	       memcmp(zpool_object(disk->pool, slot_val(slot)), snap->bytes, snap->len) == 0;
+}
+
+void content_free(struct disk *disk, uint32_t flags, uint64_t val)
+{
+	if (has_object(flags))
+		zpool_free(disk->pool, val);
+	else if (slot_type(flags) == SLOT_BACKED)
+		log_free(disk->log, val);
 }
 
 /* Into the locked slot's own object, if that is large enough: needs no memory. */
@@ -247,7 +275,7 @@ int page_publish(struct page_io *io, uint64_t index, const struct page_new *new,
 {
 	struct disk *disk = io->disk;
 	struct slot *slot = table_slot(&io->ref, index);
-	zhandle_t garbage = has_object(new->flags) ? new->val : 0;
+	struct page_new garbage = { .flags = new->flags, .val = new->val };
 	bool in_memory = !has_object(new->flags) || new->val; /* there is something to point at */
 	uint32_t old;
 	int err = 0;
@@ -257,18 +285,18 @@ int page_publish(struct page_io *io, uint64_t index, const struct page_new *new,
 	if (snap && !snap_holds(disk, slot, snap)) {
 		err = EAGAIN;
 	} else {
-		zhandle_t old_object = has_object(old) ? slot_val(slot) : 0;
+		uint64_t old_val = slot_val(slot);
 
 		if (in_memory && slot_replace(io, slot, old, new))
-			garbage = old_object;
+			garbage = (struct page_new){ .flags = old, .val = old_val };
 		else if (!overwrite(io, slot, old, new))
 			err = ENOSPC;
 	}
 	if (!err)
 		slot->ac_time = io->now;
 	slot_unlock(slot, err ? old : new->flags);
-	if (garbage)
-		zpool_free(disk->pool, garbage);
+	if (garbage.val)
+		content_free(disk, garbage.flags, garbage.val);
 	if (!err)
 		return 0;
 	errno = err;
@@ -327,31 +355,60 @@ static int write_page(struct page_io *io, uint64_t index, const void *src,
 
 int page_write(struct page_io *io, uint64_t index, const void *src)
 {
-	return write_page(io, index, src, NULL);
+	int ret;
+
+	do
+		ret = write_page(io, index, src, NULL);
+	while (unlikely(ret == -1) && errno == ENOSPC && evict_wait(io));
+	return ret;
+}
+
+/* One try; EAGAIN: the page was changed meanwhile. */
+static int patch_page(struct page_io *io, uint64_t index, const void *src, unsigned offset,
+	unsigned len)
+{
+	struct slot *slot = table_slot(&io->ref, index);
+	unsigned char page[PAGE_SIZE];
+	struct page_snap snap;
+	uint32_t flags;
+	int ret = 0;
+
+	snap_take(io->disk, slot, &snap);
+	flags = snap.flags;
+	if (!src && slot_type(flags) == SLOT_EMPTY)
+		return 0;
+	if (slot_type(flags) == SLOT_BACKED) {
+		ret = snap_fetch(io, index, &snap);
+		flags = backed_object(flags, snap.val);
+	}
+	if (ret == 0)
+		ret = decode(io, flags, snap.val, snap.bytes, snap.len, page);
+	if (ret == 0) {
+		if (src)
+			memcpy(page + offset, src, len);
+		else
+			memset(page + offset, 0, len);
+		ret = write_page(io, index, page, &snap);
+	}
+	/* Up to now its location could not be given to another record. */
+	if (slot_type(snap.flags) == SLOT_BACKED) {
+		int err = errno;
+
+		log_unpin(io->disk->log, snap.val);
+		errno = err;
+	}
+	return ret;
 }
 
 int page_write_part(struct page_io *io, uint64_t index, const void *src, unsigned offset,
 	unsigned len)
 {
-	struct disk *disk = io->disk;
-	struct slot *slot = table_slot(&io->ref, index);
-	struct page_snap snap;
-	unsigned char page[PAGE_SIZE];
+	int ret;
 
-	do {
-		snap_take(disk, slot, &snap);
-		if (!src && slot_type(snap.flags) == SLOT_EMPTY)
-			return 0;
-		if (decode(io, snap.flags, snap.val, snap.bytes, snap.len, page) == -1)
-			return -1;
-		if (src)
-			memcpy(page + offset, src, len);
-		else
-			memset(page + offset, 0, len);
-		if (write_page(io, index, page, &snap) == 0)
-			return 0;
-	} while (errno == EAGAIN);
-	return -1;
+	do
+		ret = patch_page(io, index, src, offset, len);
+	while (ret == -1 && (errno == EAGAIN || (errno == ENOSPC && evict_wait(io))));
+	return ret;
 }
 
 void page_free(struct page_io *io, uint64_t index)

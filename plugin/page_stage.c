@@ -9,9 +9,10 @@
  */
 #include "disk_priv.h"
 
+/* 0 also where the token is another's: of a page that is written back. */
 static uint32_t token_of(uint32_t flags)
 {
-	return (flags & SLOT_TOKEN) >> SLOT_TOKEN_SHIFT;
+	return flags & SLOT_STAGED ? (flags & SLOT_TOKEN) >> SLOT_TOKEN_SHIFT : 0;
 }
 
 /* --- in --- */
@@ -31,7 +32,7 @@ static bool restage(struct page_io *io, struct slot *slot, uint64_t index, const
 		(!snap || snap_holds(io->disk, slot, snap))) {
 		memcpy(zpool_object(io->disk->pool, slot_val(slot)), src, PAGE_SIZE);
 		slot->ac_time = io->now;
-		flags &= ~SLOT_TOKEN;
+		flags &= ~(SLOT_TOKEN | SLOT_IDLE);
 		done = true;
 	}
 	slot_unlock(slot, flags);
@@ -169,10 +170,10 @@ void page_finish(struct page_io *io, uint64_t index, uint32_t token, unsigned co
 
 		if (new.val && slot_replace(io, slot, flags, &new)) {
 			garbage = raw;
-			flags = new.flags;
+			flags = new.flags | (flags & SLOT_IDLE);
 		} else { /* it stays what it is, but now for good */
-			flags = slot_flags(SLOT_RAW, 0);
-			count_state(io, flags | SLOT_STAGED, raw, -1);
+			count_state(io, flags, raw, -1);
+			flags = slot_flags(SLOT_RAW, 0) | (flags & SLOT_IDLE);
 			count_state(io, flags, raw, 1);
 			io->counts[C_KEPT_RAW]++;
 		}

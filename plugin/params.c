@@ -20,6 +20,13 @@ const char params_help[] =
 	"write=behind|through          Compress after acknowledging (default), or before.\n"
 	"stage=<SIZE>                  Most pages that wait for compression (8M).\n"
 	"batch=<N>                     Pages given to a compressor at once (32).\n"
+	"backing=<PATH|NBD-URI>        Second tier: a file, a block device or an NBD server.\n"
+	"backing-size=<SIZE>           Its size, if it is to be made.\n"
+	"backing-overwrite=yes         Whatever it holds may go.\n"
+	"writeback=auto|manual         Cold pages go there by themselves (auto with mem-limit).\n"
+	"high=<PCT>, low=<PCT>         From where on, and down to where, of mem-limit (90, 80).\n"
+	"writeback-batch=<N>           Pages on their way at once (32).\n"
+	"promote=never|read|second-read  Bring pages back to memory (second-read).\n"
 	"disk=<NAME>                   Begins a disk, served as export NAME.\n"
 	"control=<PATH>                Control socket, for uzramctl.\n"
 	"control-group=<NAME>          Who else may read statistics over it.\n"
@@ -32,6 +39,19 @@ const char params_help[] =
 	"                              Faults to inject.\n"
 	"streams=managed|percpu        Who compresses: the accelerator, or software.";
 
+/* Bits of disk_config.given. */
+enum {
+	GIVEN_BACKING_SIZE = 1,
+	GIVEN_OVERWRITE = 2,
+	GIVEN_WRITEBACK = 4,
+	GIVEN_HIGH = 8,
+	GIVEN_LOW = 16,
+	GIVEN_WB_BATCH = 32,
+	GIVEN_PROMOTE = 64,
+};
+static const char *const given_keys[] = { "backing-size", "backing-overwrite", "writeback", "high",
+	"low", "writeback-batch", "promote" };
+
 static bool process_locks; /* with swap=yes, for disks that come later */
 
 void params_disk_init(struct disk_config *config)
@@ -41,6 +61,10 @@ void params_disk_init(struct disk_config *config)
 		.managed = true,
 		.stage = STAGE_DEFAULT,
 		.batch = BATCH_DEFAULT,
+		.wb_high = WB_HIGH_DEFAULT,
+		.wb_low = WB_LOW_DEFAULT,
+		.wb_batch = WB_BATCH_DEFAULT,
+		.promote = PROMOTE_SECOND_READ,
 		.locked = process_locks };
 }
 
@@ -58,8 +82,7 @@ void params_free(struct params *params)
 	params->accel_keys = NULL;
 }
 
-/* As nbdkit_parse_bool(). -1: neither. */
-static int parse_bool(const char *s)
+int params_parse_bool(const char *s)
 {
 	static const char *const yes[] = { "1", "true", "t", "yes", "y", "on" };
 	static const char *const no[] = { "0", "false", "f", "no", "n", "off" };
@@ -162,6 +185,78 @@ static int set_streams(struct disk_config *disk, const char *value, struct uz_er
 	return 0;
 }
 
+static int set_backing(struct disk_config *disk, const char *value, struct uz_error *e)
+{
+	if (!*value)
+		return uz_fail(e, EINVAL, "backing=: allowed is the path of a file or block device, "
+			"or an NBD URI");
+	disk->backing = value;
+	return 0;
+}
+
+static int set_backing_size(struct disk_config *disk, const char *value, struct uz_error *e)
+{
+	if (size_value("backing-size", value, &disk->backing_size, e) == -1)
+		return -1;
+	if (!disk->backing_size)
+		return uz_fail(e, EINVAL, "backing-size=%s: allowed is a size, not 0", value);
+	disk->given |= GIVEN_BACKING_SIZE;
+	return 0;
+}
+
+static int set_backing_overwrite(struct disk_config *disk, const char *value, struct uz_error *e)
+{
+	int yes = params_parse_bool(value);
+
+	if (yes == -1)
+		return uz_fail(e, EINVAL, "backing-overwrite=%s: allowed is yes or no", value);
+	disk->backing_overwrite = yes;
+	disk->given |= GIVEN_OVERWRITE;
+	return 0;
+}
+
+static int set_writeback(struct disk_config *disk, const char *value, struct uz_error *e)
+{
+	if (strcmp(value, "manual") && strcmp(value, "auto"))
+		return uz_fail(e, EINVAL, "writeback=%s: allowed is manual or auto", value);
+	disk->wb_auto = !strcmp(value, "auto");
+	disk->given |= GIVEN_WRITEBACK;
+	return 0;
+}
+
+static int set_high(struct disk_config *disk, const char *value, struct uz_error *e)
+{
+	disk->given |= GIVEN_HIGH;
+	return number_value("high", value, 1, 100, &disk->wb_high, e);
+}
+
+static int set_low(struct disk_config *disk, const char *value, struct uz_error *e)
+{
+	disk->given |= GIVEN_LOW;
+	return number_value("low", value, 1, 99, &disk->wb_low, e);
+}
+
+static int set_writeback_batch(struct disk_config *disk, const char *value, struct uz_error *e)
+{
+	disk->given |= GIVEN_WB_BATCH;
+	return number_value("writeback-batch", value, 1, WB_BATCH_MAX, &disk->wb_batch, e);
+}
+
+static int set_promote(struct disk_config *disk, const char *value, struct uz_error *e)
+{
+	unsigned i;
+
+	for (i = 0; i < NR_DISK_PROMOTES; i++)
+		if (!strcmp(value, disk_promote_names[i]))
+			break;
+	if (i == NR_DISK_PROMOTES)
+		return uz_fail(e, EINVAL, "promote=%s: allowed is never, read or second-read",
+			value);
+	disk->promote = i;
+	disk->given |= GIVEN_PROMOTE;
+	return 0;
+}
+
 /* --- the process's --- */
 
 static int set_disk(struct params *params, const char *value, struct uz_error *e)
@@ -205,7 +300,7 @@ static int set_control_group(struct params *params, const char *value, struct uz
 
 static int set_swap(struct params *params, const char *value, struct uz_error *e)
 {
-	int yes = parse_bool(value);
+	int yes = params_parse_bool(value);
 
 	if (yes == -1)
 		return uz_fail(e, EINVAL, "swap=%s: allowed is yes or no", value);
@@ -294,6 +389,14 @@ static const struct {
 	{ "stage", set_stage },
 	{ "batch", set_batch },
 	{ "streams", set_streams },
+	{ "backing", set_backing },
+	{ "backing-size", set_backing_size },
+	{ "backing-overwrite", set_backing_overwrite },
+	{ "writeback", set_writeback },
+	{ "high", set_high },
+	{ "low", set_low },
+	{ "writeback-batch", set_writeback_batch },
+	{ "promote", set_promote },
 };
 
 static const struct {
@@ -312,13 +415,12 @@ static const struct {
 
 /* Known, so that nobody takes silence for effect. */
 static const char *const later[] = {
-	"recompress", "dict", "backing", "backing-size",
-	"backing-overwrite", "writeback", "writeback-batch", "high", "low", "promote", "upkeep", "upkeep-cpu", "pool-overhead",
+	"recompress", "dict", "upkeep", "upkeep-cpu", "pool-overhead",
 };
 
 static int refuse_key(const char *key, const char *value, bool process, struct uz_error *e)
 {
-	char allowed[256] = "";
+	char allowed[384] = "";
 	size_t len = 0;
 
 	for (size_t i = 0; i < ARRAY_SIZE(later); i++)
@@ -359,6 +461,57 @@ int params_set(struct params *params, const char *key, const char *value, struct
 	return refuse_key(key, value, true, e);
 }
 
+/* "disk=NAME: " for those that have a name. */
+#define DISK_HEAD	"%s%s%s"
+#define DISK_WORDS(d)	(d)->name[0] ? "disk=" : "", (d)->name, (d)->name[0] ? ": " : ""
+
+/*
+ * The second tier's keys of one disk. Those that are defaults for all disks, `inherited`, may have
+ * been meant for another.
+ */
+static int finish_backing(struct disk_config *disk, unsigned inherited, struct uz_error *e)
+{
+	if (!disk->backing) {
+		for (unsigned i = 0; i < ARRAY_SIZE(given_keys); i++)
+			if (disk->given & ~inherited & 1u << i)
+				return uz_fail(e, EINVAL,
+					DISK_HEAD "%s=: allowed with backing= only",
+					DISK_WORDS(disk), given_keys[i]);
+		disk->wb_auto = false;
+		return 0;
+	}
+	if (disk->wb_low >= disk->wb_high)
+		return uz_fail(e, EINVAL, DISK_HEAD "high=%u low=%u: allowed is a low below high"
+			" (they are %u and %u if left out)", DISK_WORDS(disk), disk->wb_high,
+			disk->wb_low, WB_HIGH_DEFAULT, WB_LOW_DEFAULT);
+	if ((disk->given & GIVEN_WRITEBACK) && disk->wb_auto && !disk->mem_limit)
+		return uz_fail(e, EINVAL, DISK_HEAD "writeback=auto: allowed with mem-limit= only: "
+			"it keeps the memory below that", DISK_WORDS(disk));
+	if (!(disk->given & GIVEN_WRITEBACK))
+		disk->wb_auto = disk->mem_limit != 0;
+	return 0;
+}
+
+static int finish_backings(struct params *params, struct uz_error *e)
+{
+	struct disk_config *disks = params->disks;
+	bool any = false;
+
+	for (size_t i = 0; i < params->nr_disks; i++) {
+		unsigned inherited = disks[i].name[0] ? params->defaults.given : 0;
+
+		if (finish_backing(&disks[i], inherited, e) == -1)
+			return -1;
+		any |= disks[i].backing != NULL;
+		for (size_t j = 0; disks[i].backing && j < i; j++)
+			if (disks[j].backing && !strcmp(disks[i].backing, disks[j].backing))
+				return uz_fail(e, EINVAL, "backing=%s: disks \"%s\" and \"%s\" "
+					"have it; allowed is one of its own for each disk",
+					disks[i].backing, disks[j].name, disks[i].name);
+	}
+	return any ? 0 : finish_backing(&params->defaults, 0, e);
+}
+
 int params_finish(struct params *params, struct uz_error *e)
 {
 	if (!params->nr_disks) { /* one, without a name of its own */
@@ -372,13 +525,13 @@ int params_finish(struct params *params, struct uz_error *e)
 		struct disk_config *disk = &params->disks[i];
 
 		if (!disk->size)
-			return uz_fail(e, EINVAL, "%s%s%ssize= is required: allowed is " SIZE_WORDS,
-				disk->name[0] ? "disk=" : "", disk->name,
-				disk->name[0] ? ": " : "");
+			return uz_fail(e, EINVAL,
+				DISK_HEAD "size= is required: allowed is " SIZE_WORDS,
+				DISK_WORDS(disk));
 		disk->swap = disk->locked = params->swap;
 		disk->swap_reserve = params->swap ? params->swap_reserve / params->nr_disks : 0;
 	}
-	if (finish_accel(params, e) == -1)
+	if (finish_accel(params, e) == -1 || finish_backings(params, e) == -1)
 		return -1;
 	if (params->control_group && !params->control)
 		return uz_fail(e, EINVAL, "control-group=%s: allowed with control=PATH only",

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * params: the keys of `nbdkit uzram key=value ...`, of the process and of each disk. Each is
- * checked when given; params_finish() checks what only all of them together can tell. Every refusal is one line that names the
- * key, the value and what is allowed. Sizes are read as nbdkit_parse_size() reads them.
+ * checked when given; params_finish() checks what only all of them together can tell. Every
+ * refusal is one line that names the key, the value and what is allowed. Nothing is opened here.
+ * Sizes are read as nbdkit_parse_size() reads them.
  */
 #ifndef UZRAM_PARAMS_H
 #define UZRAM_PARAMS_H
@@ -43,6 +44,9 @@ int params_finish(struct params *params, struct uz_error *e);
 void params_disk_init(struct disk_config *config);
 int params_disk_set(struct disk_config *config, const char *key, const char *value,
 	struct uz_error *e);
+
+/* As nbdkit_parse_bool(). -1: neither yes nor no. */
+int params_parse_bool(const char *text);
 
 /* One "key=<TYPE>  text" a line, for nbdkit --help. */
 extern const char params_help[];

@@ -31,6 +31,17 @@ void io_end(struct page_io *io)
 	for (unsigned i = 0; i < NR_COUNTERS; i++)
 		if (io->counts[i])
 			count(io->disk, i, io->counts[i]);
+	if (io->disk->log && !io->upkeep &&
+		(evict_wanted(io->disk) ||
+			(io->counts[C_BACKED] < 0 && log_clean_wanted(io->disk->log))))
+		evict_kick(io->disk);
+}
+
+void io_flush(struct page_io *io)
+{
+	io_end(io);
+	io->charged = 0;
+	memset(io->counts, 0, sizeof(io->counts));
 }
 
 /*
@@ -51,14 +62,19 @@ static int read_leaf(struct page_io *io, char *buf, uint64_t len, uint64_t offse
 		uint64_t n = up_to(PAGE_SIZE, offset, len), index = offset >> PAGE_SHIFT;
 		char page[PAGE_SIZE];
 		bool whole = n == PAGE_SIZE;
+		int ret;
 
 		/* Objects lie anywhere: fetch the next while this one is decoded. */
 		if (len > n && ((index + 1) & (LEAF_SLOTS - 1)))
 			page_prefetch(io, index + 1);
-		if (page_read(io, index, whole ? buf : page) == -1)
+		ret = page_read(io, index, whole ? buf : page);
+		if (ret == -1)
 			return -1;
-		if (!whole)
+		if (!whole) {
+			if (ret == 1)
+				gather_fetch(io);
 			memcpy(buf, page + (offset & (PAGE_SIZE - 1)), n);
+		}
 		page_done(io, index);
 		buf += n;
 		offset += n;
@@ -94,8 +110,21 @@ int disk_read(struct disk *disk, void *buf, uint64_t len, uint64_t offset)
 {
 	uint64_t start = uz_nsec();
 	struct page_io io = io_begin(disk, start);
-	int ret = read_range(&io, buf, len, offset);
+	struct page_gather gather;
+	int ret;
 
+	if (unlikely(disk->log)) {
+		gather.n = gather.failed = 0;
+		io.gather = &gather;
+	}
+	ret = read_range(&io, buf, len, offset);
+	if (unlikely(disk->log)) {
+		gather_fetch(&io);
+		if (gather.failed) {
+			errno = EIO;
+			ret = -1;
+		}
+	}
 	io.counts[C_READS] = (int64_t)pages_touched(offset, len);
 	io.counts[C_FAILED_READS] = ret == -1;
 	io_end(&io);
@@ -131,8 +160,8 @@ static int write_range(struct page_io *io, const char *buf, uint64_t len, uint64
 		uint64_t n = up_to(LEAF_BYTES, offset, len);
 		int ret;
 
-		while (!table_get(table, offset >> PAGE_SHIFT, true, &io->ref))
-			if (errno != ENOSPC || !io_wait_for_room(io))
+		while (unlikely(!table_get(table, offset >> PAGE_SHIFT, true, &io->ref)))
+			if (errno != ENOSPC || !(io_wait_for_room(io) || evict_wait(io)))
 				return -1;
 		ret = write_leaf(io, buf, n, offset);
 		io_leaf_put(io);
@@ -160,6 +189,7 @@ int disk_write(struct disk *disk, const void *buf, uint64_t len, uint64_t offset
 	struct page_io io = io_begin(disk, start);
 	int ret;
 
+	evict_throttle(disk, &io);
 	io.through = fua || !disk->behind || !drain_running();
 	if (!io.through && !alone(disk, start))
 		io.room = stage_reserve(&disk->stage, (unsigned)min_u64(pages, UINT32_MAX));
@@ -244,14 +274,21 @@ int disk_trim(struct disk *disk, uint64_t len, uint64_t offset)
 /* How long a flush waits before it asks the workers again: nothing is lost if they do not hear. */
 #define FLUSH_AGAIN (2 * 1000 * 1000ull) /* ns */
 
-int disk_flush(struct disk *disk)
+void disk_stage_wait(struct disk *disk)
 {
-	uint64_t start = uz_nsec(), cut;
+	uint64_t cut;
 
 	if (disk->behind && stage_cut(&disk->stage, &cut))
 		do
 			drain_wake(disk);
 		while (!stage_wait(&disk->stage, cut, FLUSH_AGAIN) && drain_running());
+}
+
+int disk_flush(struct disk *disk)
+{
+	uint64_t start = uz_nsec();
+
+	disk_stage_wait(disk);
 	count_latency(disk, DISK_FLUSH, start);
 	return 0;
 }

@@ -33,6 +33,49 @@ static json_t *io_document(const struct disk_stat *st)
 		"notify_free", N(st->io.notify_free));
 }
 
+static json_t *bd_document(const struct disk_stat *st)
+{
+	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "bd_count",
+		N(st->bd.bd_count), "bd_reads", N(st->bd.bd_reads), "bd_writes",
+		N(st->bd.bd_writes), "bytes_used", N(st->bd.bytes_used), "bytes_allocated",
+		N(st->bd.bytes_allocated), "bytes_written", N(st->bd.bytes_written),
+		"checksum_errors", N(st->bd.checksum_errors), "read_errors",
+		N(st->bd.read_errors), "write_errors", N(st->bd.write_errors), "capacity",
+		N(st->bd.capacity), "promoted", N(st->bd.promoted), "decompressed",
+		N(st->bd.decompressed));
+}
+
+/* How it is set, and what it does. NULL: there is no backing. */
+static json_t *writeback_document(const struct disk_stat *st)
+{
+	return json_pack("{s:s, s:s, s:b, s:i, s:i, s:i, s:s, s:b, s:I, s:I, s:I, s:f}", "mode",
+		st->wb.automatic ? "auto" : "manual", "backing", st->bd.kind, "paused",
+		st->bd.paused, "high", st->wb.high, "low", st->wb.low, "batch", st->wb.batch,
+		"promote", disk_promote_names[st->wb.promote], "limit_enable",
+		st->wb.limit_enable, "limit", N(st->wb.limit), "passes", N(st->wb.passes),
+		"throttled", N(st->wb.throttled), "throttled_ms",
+		(double)st->wb.throttled_ns / 1e6);
+}
+
+/* [[s, pages, bytes], ...]: younger than so many seconds, and not than the one before. */
+static json_t *ages_document(struct disk *disk)
+{
+	json_t *array = json_array();
+	struct disk_ages ages;
+
+	disk_get_ages(disk, &ages);
+	for (unsigned i = 0; array && i < DISK_AGES; i++) {
+		json_t *limit = i < DISK_AGES - 1 ? json_integer(disk_age_limits[i]) : json_null();
+
+		if (json_array_append_new(array, json_pack("[o, I, I]", limit, N(ages.pages[i]),
+			    N(ages.bytes[i]))) != 0) {
+			json_decref(array);
+			return NULL;
+		}
+	}
+	return array;
+}
+
 /* The time that bucket i begins with, in us. */
 static double edge(unsigned i)
 {
@@ -142,20 +185,28 @@ static json_t *streams_document(const struct disk_stat *st)
 static json_t *disk_document(struct registry *registry, struct disk *disk)
 {
 	struct disk_stat st;
-	json_t *level = NULL;
+	json_t *level = NULL, *writeback = NULL;
 
 	disk_get_stat(disk, &st);
 	if (st.level != ZCOMP_LEVEL_UNSET)
 		level = json_integer(st.level);
+	if (st.has_backing) {
+		writeback = writeback_document(&st);
+		if (!writeback) {
+			json_decref(level);
+			return NULL;
+		}
+	}
 	/* o* and o? differ: a missing level is left out, a missing part is no memory. */
-	return json_pack("{s:s, s:I, s:s, s:o*, s:I, s:I, s:o, s:o, s:o, s:o, s:I, s:I, s:I, s:I, "
-			 "s:I, s:I, s:o}",
+	return json_pack("{s:s, s:I, s:s, s:o*, s:I, s:I, s:o, s:o, s:o, s:o*, s:o, s:o, s:o, s:I, "
+			 "s:I, s:I, s:I, s:I, s:I, s:o}",
 		"name", disk_name(disk), "size", N(st.size), "algorithm", st.algorithm, "level",
 		level, "clients", N(registry_clients(registry, disk)), "limit_used",
-		N(st.limit_used), "mm_stat", mm_document(&st), "io_stat",
-		io_document(&st), "stage", stage_document(&st), "streams",
-		streams_document(&st), "zero_pages", N(st.zero_pages), "table_bytes", N(st.table_bytes),
-		"reserve_bytes", N(st.reserve_bytes), "reads", N(st.reads), "writes", N(st.writes),
+		N(st.limit_used), "mm_stat", mm_document(&st), "io_stat", io_document(&st),
+		"bd_stat", bd_document(&st), "writeback", writeback, "ages", ages_document(disk),
+		"stage", stage_document(&st), "streams", streams_document(&st), "zero_pages",
+		N(st.zero_pages), "table_bytes", N(st.table_bytes), "reserve_bytes",
+		N(st.reserve_bytes), "reads", N(st.reads), "writes", N(st.writes),
 		"trims", N(st.trims), "latency_us", latency_document(&st));
 }
 
@@ -179,7 +230,7 @@ static json_t *list_row(struct registry *registry, struct disk *disk)
 		N(zcomp_nr_streams()), "zero_pages", N(st.mm.same_pages), "total",
 		N(st.mm.mem_used_total), "mem_limit", N(st.mm.mem_limit), "mem_used",
 		N(st.mm.mem_used_max), "migrated", N(st.mm.pages_compacted), "comp_ratio",
-		ratio(&st), "wb", N(0));
+		ratio(&st), "wb", N(st.bd.bytes_used));
 }
 
 typedef json_t *row_fn(struct registry *registry, struct disk *disk);

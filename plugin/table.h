@@ -30,7 +30,11 @@
 #define SLOT_CODEC_SHIFT 5 /* which of the disk's codecs made the object */
 #define SLOT_CODEC	 (15u << SLOT_CODEC_SHIFT)
 #define SLOT_STAGED	 (1u << 9) /* raw, and to be compressed */
-#define SLOT_TOKEN_SHIFT 16 /* of a staged slot: the operation that has a copy of it; 0: none yet */
+#define SLOT_WRITEBACK	 (1u << 10) /* an object, a copy of which is on its way to the backing */
+#define SLOT_IDLE	 (1u << 11) /* an object, marked by the administrator, not accessed since */
+#define SLOT_READ_ONCE	 (1u << 12) /* backed, and read since it was written back */
+#define SLOT_TOKEN_SHIFT 16 /* of a staged slot, or one that is written back: the operation that has
+			     * a copy of it; 0: none */
 #define SLOT_TOKEN	 (0xffffu << SLOT_TOKEN_SHIFT)
 
 enum slot_type {
@@ -38,6 +42,7 @@ enum slot_type {
 	SLOT_SAME,  /* val is the 8-byte word that fills the page */
 	SLOT_OBJECT, /* val is the zpool handle of compressed bytes */
 	SLOT_RAW,   /* val is the zpool handle of 4096 bytes */
+	SLOT_BACKED, /* val is the log location of an object's bytes, raw if 4096 */
 };
 
 struct slot {

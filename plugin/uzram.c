@@ -49,8 +49,21 @@ static void uzram_load(void)
 	accel_set_warn_hook(warn_hook);
 }
 
+/* Before anything waits for them: a backing may have vanished. */
+static void stop_disks(void)
+{
+	struct disk *disk = registry ? registry_next(registry, NULL) : NULL, *next;
+
+	for (; disk; disk = next) {
+		disk_stop(disk);
+		next = registry_next(registry, disk);
+		registry_put(registry, disk);
+	}
+}
+
 static void uzram_unload(void)
 {
+	stop_disks();
 	control_stop(control);
 	offload_stop();
 	zcomp_accel_stop();
@@ -64,6 +77,7 @@ static void uzram_dump_plugin(void)
 {
 	printf("uzram_algorithms=%s\n", zcomp_available());
 	printf("uzram_control=yes\n");
+	printf("uzram_backing=yes\n");
 }
 
 static int uzram_config(const char *key, const char *value)
@@ -136,12 +150,60 @@ static void start_accel(void)
 		uz_warn("%s: managed streams are off, software compresses everything", e.text);
 }
 
+static int start_disks(void)
+{
+	struct disk *disk = registry_next(registry, NULL), *next;
+	struct uz_error e;
+	int ret = 0;
+
+	for (; disk; disk = next) {
+		if (ret == 0 && disk_start(disk, &e) == -1)
+			ret = fail(&e);
+		next = registry_next(registry, disk);
+		registry_put(registry, disk);
+	}
+	return ret;
+}
+
+/* An NBD URI of a server that shares our memory. */
+static bool is_local_server(const char *uri)
+{
+	static const char *const hosts[] = { "localhost", "127.", "[::1]" };
+	const char *host = strstr(uri, "://"), *user;
+
+	if (!host || strncmp(uri, "nbd", 3) != 0)
+		return false;
+	if (strstr(uri, "+unix://"))
+		return true;
+	host += 3;
+	user = strchr(host, '@');
+	if (user && user < host + strcspn(host, "/"))
+		host = user + 1;
+	for (size_t i = 0; i < sizeof(hosts) / sizeof(hosts[0]); i++)
+		if (strncmp(host, hosts[i], strlen(hosts[i])) == 0)
+			return true;
+	return false;
+}
+
+/* Where pages go when memory is scarce must not need memory to take them. */
+static void warn_of_local_server(void)
+{
+	for (size_t i = 0; i < params.nr_disks; i++)
+		if (params.disks[i].backing && is_local_server(params.disks[i].backing)) {
+			uz_warn("swap=yes: backing=%s is a server on this machine: it may wait for "
+				"the memory that it is to make free (use a file or a device)",
+				params.disks[i].backing);
+			return;
+		}
+}
+
 /* Threads and locked memory do not survive nbdkit's forks, so they begin here. */
 static int uzram_after_fork(void)
 {
 	struct uz_error e;
 
 	if (params.swap) {
+		warn_of_local_server();
 		swap = swap_start(registry, &e);
 		if (!swap)
 			return fail(&e);
@@ -152,6 +214,8 @@ static int uzram_after_fork(void)
 	if (drain_start(params.workers, params.swap, &e) == -1)
 		return fail(&e);
 	start_accel();
+	if (start_disks() == -1)
+		return -1;
 	if (control && control_start(control, registry, &e) == -1)
 		return fail(&e);
 	return 0;

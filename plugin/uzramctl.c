@@ -37,15 +37,17 @@ static const struct command {
 	{ "compact", " [DISK]", "give back memory lost to fragmentation", 0, 1, .show = show_compact },
 	{ "verify", " [DISK]", "decode every stored page", 0, 1, .show = show_verify },
 	{ "drop-stats", " [DISK]", "counters begin anew", 0, 1, .show = show_nothing },
-	{ "set", " [DISK] KEY=VALUE...", "change mem-limit, algorithm", 1, MANY, .show = show_nothing },
+	{ "set", " [DISK] KEY=VALUE...", "change it while it serves", 1, MANY, .show = show_nothing },
 	{ "reset", " [DISK]", "drop all content", 0, 1, .show = show_nothing },
 	{ "resize", " [DISK] SIZE [--force]", "change the size", 1, 2, .show = show_nothing,
 		.takes = TAKES_FORCE },
 	{ "add", " NAME size=SIZE [KEY=VALUE...]", "serve one more disk", 2, MANY, .show = show_nothing },
 	{ "remove", " NAME", "serve it no more, drop its content", 1, 1, .show = show_nothing },
 	{ "accel", " [stat|reset|unplug|plug|fault=SPEC]", "", 0, 1, .show = show_accel },
-	{ .name = "idle", .min_words = 1, .max_words = 2 },
-	{ .name = "writeback", .min_words = 1, .max_words = MANY },
+	{ "idle", " [DISK] all|SECONDS", "mark pages not used for so long", 1, 2,
+		.show = show_idle },
+	{ "writeback", " [DISK] MODE...", "move pages to the backing", 1, MANY,
+		.show = show_writeback },
 	{ .name = "recompress", .max_words = MANY },
 	{ .name = "train", .min_words = 1, .max_words = MANY },
 };
@@ -62,6 +64,10 @@ static void print_help(void)
 			printf("  %s%-*s %s\n", commands[i].name,
 				31 - (int)strlen(commands[i].name), commands[i].usage,
 				commands[i].help);
+	printf("\nKEY of set: mem-limit algorithm batch writeback high low writeback-batch\n"
+	       "  writeback-limit writeback-limit-enable promote\n"
+	       "MODE of writeback: huge idle huge_idle incompressible all page_index=N\n"
+	       "  page_indexes=A-B\n");
 	printf("\nOptions:\n"
 	       "  -s, --socket=SOCKET  the server's control= [$UZRAM_CONTROL, else\n"
 	       "                       " DEFAULT_SOCKET "]\n"

@@ -56,6 +56,8 @@ void show_list(json_t *answer);
 void show_stat(json_t *answer);
 void show_compact(json_t *answer);
 void show_verify(json_t *answer);
+void show_idle(json_t *answer);
+void show_writeback(json_t *answer);
 void show_metrics(json_t *answer);
 void show_accel(json_t *answer);
 void show_nothing(json_t *answer);

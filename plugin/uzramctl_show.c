@@ -11,7 +11,7 @@
 
 #define TEXT_MAX 128
 
-enum kind { TEXT, SIZE, COUNT, RATIO };
+enum kind { TEXT, SIZE, COUNT, RATIO, YES_NO };
 
 /* As zramctl writes sizes: 63B, 4K, 1.5G. Rounded to a tenth. */
 static void human(char *buf, size_t len, uint64_t bytes)
@@ -49,6 +49,8 @@ static bool format(char *buf, const json_t *value, enum kind kind)
 		snprintf(buf, TEXT_MAX, "%" JSON_INTEGER_FORMAT, json_integer_value(value));
 	else if (kind == RATIO && json_is_number(value))
 		snprintf(buf, TEXT_MAX, "%.4f", json_number_value(value));
+	else if (kind == YES_NO && json_is_boolean(value))
+		strcpy(buf, json_is_true(value) ? "yes" : "no");
 	return true;
 }
 
@@ -138,6 +140,28 @@ static const struct line {
 	{ "io_stat", "failed_writes", COUNT, "" },
 	{ "io_stat", "invalid_io", COUNT, "" },
 	{ "io_stat", "notify_free", COUNT, "pages freed by trim or zero" },
+	{ "writeback", "backing", TEXT, "how the backing is reached" },
+	{ "bd_stat", "bd_count", COUNT, "pages written back, there now" },
+	{ "bd_stat", "bd_reads", COUNT, "pages read from there" },
+	{ "bd_stat", "bd_writes", COUNT, "pages written there, ever" },
+	{ "bd_stat", "bytes_used", SIZE, "live records, with headers" },
+	{ "bd_stat", "bytes_allocated", SIZE, "what they take there" },
+	{ "bd_stat", "capacity", SIZE, "what it can hold" },
+	{ "bd_stat", "bytes_written", SIZE, "ever, cleaning included" },
+	{ "bd_stat", "promoted", COUNT, "pages read that stay in memory" },
+	{ "bd_stat", "checksum_errors", COUNT, "damaged records" },
+	{ "bd_stat", "read_errors", COUNT, "" },
+	{ "bd_stat", "write_errors", COUNT, "" },
+	{ "writeback", "mode", TEXT, "auto: cold pages go there by themselves" },
+	{ "writeback", "paused", YES_NO, "yes: it failed too often, and is tried again later" },
+	{ "writeback", "high", COUNT, "percent of mem_limit, from where on they go" },
+	{ "writeback", "low", COUNT, "percent, down to where" },
+	{ "writeback", "batch", COUNT, "pages on their way at once" },
+	{ "writeback", "promote", TEXT, "when a page that is read stays in memory" },
+	{ "writeback", "limit_enable", YES_NO, "" },
+	{ "writeback", "limit", COUNT, "pages that may be written, if limit_enable" },
+	{ "writeback", "passes", COUNT, "automatic ones" },
+	{ "writeback", "throttled", COUNT, "requests to write that were slowed" },
 	{ "stage", "write", TEXT, "compressed after acknowledging, or before" },
 	{ "stage", "pages", COUNT, "pages that wait for compression" },
 	{ "stage", "pages_max", COUNT, "the most so far" },
@@ -162,6 +186,9 @@ static void show_line(const json_t *disk, const struct line *line)
 	const json_t *from = line->part ? json_object_get(disk, line->part) : disk;
 	char buf[TEXT_MAX];
 
+	/* Without a second tier it would be zeroes. */
+	if (line->part && strcmp(line->part, "bd_stat") == 0 && !json_object_get(disk, "writeback"))
+		return;
 	if (!format(buf, json_object_get(from, line->key), line->kind))
 		return;
 	printf("  %-16s %10s%s%s\n", line->key, buf, *line->note ? "  " : "", line->note);
@@ -178,6 +205,44 @@ static void show_ratio(const json_t *disk)
 		return;
 	printf("  %-16s %10.2f  orig_data_size / compr_data_size\n", "ratio", data / compressed);
 	printf("  %-16s %10.2f  orig_data_size / mem_used_total\n", "", data / memory);
+}
+
+/* An end of the ages, which are whole: 600 is "10 min". */
+static void age_text(char *buf, size_t len, json_int_t seconds)
+{
+	static const struct {
+		json_int_t seconds;
+		const char *unit;
+	} units[] = { { 86400, "d" }, { 3600, "h" }, { 60, "min" }, { 1, "s" } };
+	size_t i = 0;
+
+	while (i + 1 < ARRAY_SIZE(units) && seconds < units[i].seconds)
+		i++;
+	snprintf(buf, len, "%" JSON_INTEGER_FORMAT " %s", seconds / units[i].seconds,
+		units[i].unit);
+}
+
+/* Those ages that any page has. */
+static void show_ages(const json_t *disk)
+{
+	json_t *ages = json_object_get(disk, "ages"), *age;
+	char end[32], size[TEXT_MAX];
+	json_int_t last = 0;
+	size_t i;
+
+	json_array_foreach(ages, i, age)
+	{
+		json_int_t pages = json_integer_value(json_array_get(age, 1));
+		json_t *limit = json_array_get(age, 0);
+
+		age_text(end, sizeof(end), json_is_null(limit) ? last : json_integer_value(limit));
+		last = json_integer_value(limit);
+		if (!pages)
+			continue;
+		human(size, sizeof(size), json_integer_value(json_array_get(age, 2)));
+		printf("  %-16s %10" JSON_INTEGER_FORMAT "  pages accessed %s %s ago, in %s\n",
+			"age", pages, json_is_null(limit) ? "more than" : "less than", end, size);
+	}
 }
 
 /* The requests of one kind. */
@@ -208,6 +273,7 @@ void show_stat(json_t *answer)
 			if (strcmp(lines[l].key, "limit_used") == 0)
 				show_ratio(disk);
 		}
+		show_ages(disk);
 		json_object_foreach(json_object_get(disk, "latency_us"), op, latency)
 			show_latency(op, latency);
 	}
@@ -231,6 +297,31 @@ void show_verify(json_t *answer)
 
 	json_unpack(answer, "{s:s, s:I}", "name", &name, "pages", &pages);
 	printf("%s: %" JSON_INTEGER_FORMAT " pages, none bad\n", name, pages);
+}
+
+void show_idle(json_t *answer)
+{
+	json_int_t pages = 0;
+	const char *name = "-";
+
+	json_unpack(answer, "{s:s, s:I}", "name", &name, "pages", &pages);
+	printf("%s: %" JSON_INTEGER_FORMAT " pages marked idle\n", name, pages);
+}
+
+void show_writeback(json_t *answer)
+{
+	json_int_t pages = 0, written = 0, gained = 0;
+	char sizes[2][TEXT_MAX];
+	const char *name = "-";
+
+	json_unpack(answer, "{s:s, s:I, s:I, s:I}", "name", &name, "pages", &pages,
+		"bytes_written", &written, "bytes_gained", &gained);
+	human(sizes[0], TEXT_MAX, (uint64_t)written);
+	human(sizes[1], TEXT_MAX, (uint64_t)gained);
+	printf("%s: %" JSON_INTEGER_FORMAT " pages written back: %s written, %s of memory gained%s\n",
+		name, pages, sizes[0], sizes[1],
+		json_is_true(json_object_get(answer, "budget_ended")) ?
+			"; the writeback-limit has ended it" : "");
 }
 
 void show_metrics(json_t *answer)

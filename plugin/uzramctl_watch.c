@@ -147,27 +147,41 @@ static void io_cells(char cells[3][CELL], json_t *disk, json_t *before, const ch
 	short_time(cells[2], before ? quantile(now, old, 0.99) : -1);
 }
 
-static void print_disk(json_t *disk, json_t *before, double seconds, const char *end)
+static void print_disk(json_t *disk, json_t *before, double seconds, bool wb, const char *end)
 {
 	json_t *mm = json_object_get(disk, "mm_stat");
 	const char *name = json_string_value(json_object_get(disk, "name")) ?: "-";
 	double data = number(mm, "orig_data_size"), memory = number(mm, "mem_used_total");
 	double limit = number(mm, "mem_limit");
-	char sizes[3][CELL], ratio[CELL] = "-", used[CELL] = "-", io[2][3][CELL];
+	char sizes[3][CELL], third[CELL] = "-", used[CELL] = "-", io[2][3][CELL];
 
 	short_size(sizes[0], data);
 	short_size(sizes[1], number(mm, "compr_data_size"));
 	short_size(sizes[2], memory);
-	if (data > 0 && memory > 0)
-		snprintf(ratio, CELL, data / memory < 99.95 ? "%.2f" : "%.0f",
+	if (wb && json_object_get(disk, "writeback"))
+		short_size(third, number(json_object_get(disk, "bd_stat"), "bytes_used"));
+	else if (!wb && data > 0 && memory > 0)
+		snprintf(third, CELL, data / memory < 99.95 ? "%.2f" : "%.0f",
 			data / memory < 99999 ? data / memory : 99999);
 	if (limit > 0)
 		snprintf(used, CELL, "%.0f%%", number(disk, "limit_used") / limit * 100);
 	io_cells(io[0], disk, before, "reads", "read", seconds);
 	io_cells(io[1], disk, before, "writes", "write", seconds);
 	printf("%-11.11s%s %5s %5s %6s %5s %5s %5s %5s %5s %5s %5s %5s%s", name,
-		strlen(name) > 11 ? "+" : " ", sizes[0], sizes[1], sizes[2], ratio, used, io[0][0],
+		strlen(name) > 11 ? "+" : " ", sizes[0], sizes[1], sizes[2], third, used, io[0][0],
 		io[0][1], io[0][2], io[1][0], io[1][1], io[1][2], end);
+}
+
+/* Then what is there stands in the place of the ratio: there are 80 columns. */
+static bool any_backing(json_t *disks)
+{
+	json_t *disk;
+	size_t i;
+
+	json_array_foreach(disks, i, disk)
+		if (json_object_get(disk, "writeback"))
+			return true;
+	return false;
 }
 
 /* How many disks a terminal has lines for; all, where there is none. */
@@ -188,6 +202,7 @@ static void print_view(const struct ask *ask, json_t *now, json_t *last, double 
 	json_t *disks = json_object_get(now, "disks"), *disk;
 	size_t shown = disks_shown(terminal, json_array_size(disks)), i;
 	time_t clock = time(NULL);
+	bool wb = any_backing(disks);
 	char text[32];
 
 	strftime(text, sizeof(text), "%H:%M:%S", localtime(&clock));
@@ -197,12 +212,13 @@ static void print_view(const struct ask *ask, json_t *now, json_t *last, double 
 	printf("%-12s %5s %5s %6s %5s %5s %17s %17s%s", "", "", "", "", "", "", "----- read -----",
 		"----- write -----", end);
 	printf("%-12s %5s %5s %6s %5s %5s %5s %5s %5s %5s %5s %5s%s", "NAME", "DATA", "COMPR",
-		"MEMORY", "RATIO", "LIMIT", "MB/s", "p50", "p99", "MB/s", "p50", "p99", end);
+		"MEMORY", wb ? "WB" : "RATIO", "LIMIT", "MB/s", "p50", "p99", "MB/s", "p50", "p99",
+		end);
 	json_array_foreach(disks, i, disk)
 	{
 		if (i == shown)
 			break;
-		print_disk(disk, disk_before(last, disk), seconds, end);
+		print_disk(disk, disk_before(last, disk), seconds, wb, end);
 	}
 	if (shown < json_array_size(disks))
 		printf("... and %zu more%s", json_array_size(disks) - shown, end);

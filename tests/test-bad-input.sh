@@ -67,13 +67,18 @@ refused control-group,control=PATH 1M control-group=root
 refused control-group,nosuchgroup 1M control="$dir/unused" control-group=nosuchgroup
 
 # Keys of later versions.
-for arg in accel=iaa accel-devices=1 accel-queue-depth=8 accel-fault=busy:1,1,0,-1 \
-    upkeep=manual upkeep-cpu=5 pool-overhead=5 recompress=zstd \
-    dict=/etc/passwd streams=managed backing=/dev/null \
-    backing-size=1G backing-overwrite=yes writeback=auto writeback-batch=4 high=90 low=80 \
-    promote=never; do
+for arg in upkeep=manual upkeep-cpu=5 pool-overhead=5 recompress=zstd \
+    dict=/etc/passwd; do
 	refused "${arg%%=*},version" 1M $arg
 done
+
+# The second tier: see also test-wb-refused.sh.
+for arg in backing-size=1G backing-overwrite=yes writeback=auto writeback-batch=4 high=90 low=80 \
+    promote=never; do
+	refused "${arg%%=*}=,backing=" 1M $arg
+done
+refused backing=/dev/null,regular,block	1M backing=/dev/null
+refused writeback=auto,mem-limit	1M backing=/x writeback=auto
 
 # The control socket's path.
 refused control,"$dir/no/control"	1M control="$dir/no/control"

@@ -44,8 +44,16 @@ completes "$UZRAMCTL -s $dir/nosuch compact " ""
 completes "$UZRAMCTL -s $dir/contr" "$control"
 completes "$UZRAMCTL --socket=$dir/contr" "$control"
 completes "$on list " ""
-completes "$on set " default mem-limit= algorithm=
-completes "$on set default " mem-limit= algorithm=
+keys=(mem-limit= algorithm= batch= writeback= high= low= writeback-batch= promote=
+    writeback-limit= writeback-limit-enable=)
+completes "$on set " default "${keys[@]}"
+completes "$on set default " "${keys[@]}"
+completes "$on set default promote=n" never
+completes "$on set writeback=" manual auto
+modes=(huge idle huge_idle incompressible all page_index= page_indexes=)
+completes "$on writeback " default "${modes[@]}"
+completes "$on writeback default h" huge huge_idle
+completes "$on idle " default all
 completes "$on set al" algorithm=
 completes "$on set algorithm=l" lz4 lz4hc
 completes "$on add x algorithm=z" zstd

@@ -95,7 +95,7 @@ one_line err
 says err 'no disk named "nosuch"; disks: default'
 run 1 "${on[@]}" --json compact nosuch
 says err 'no disk named "nosuch"; disks: default'
-for args in "idle all" "writeback huge" recompress "train x" accel; do
+for args in recompress "train x" accel; do
 	run 1 "${on[@]}" $args
 	one_line err
 	says err "\"${args%% *}\" is not supported by this version"
@@ -128,6 +128,9 @@ run 0 "${on[@]}" drop-stats
 [ "$(disk_stat latency_us.write.count)" = 0 ] || fail "drop-stats leaves latencies"
 [ "$(disk_stat mm_stat.orig_data_size)" -gt 0 ] || fail "drop-stats drops data"
 
+run 0 "${on[@]}" idle all
+grep -Eqx 'default: [1-9][0-9]* pages marked idle' "$dir/out" || { cat "$dir/out"; fail idle; }
+
 run 0 "${on[@]}" set mem-limit=16M
 [ ! -s "$dir/out" ] || fail "set says: $(cat "$dir/out")"
 [ "$(disk_stat mm_stat.mem_limit)" = 16777216 ]
@@ -153,11 +156,17 @@ done <<'END'
 set mem-limit=1M algorithm=lz9|lz4, lz4hc, zstd, deflate, none
 set algorithm=lz4 mem-limit=x|mem-limit=x
 set algorithm=lz4 mem-limit=-1|mem-limit=-1
-set mem-limit=1M nosuch=1|allowed is mem-limit=SIZE, algorithm=NAME[:LEVEL]
+set mem-limit=1M nosuch=1|allowed is mem-limit=SIZE, algorithm=NAME[:LEVEL], batch=N
 set mem-limit=1M mem-limit|allowed is mem-limit=SIZE
 set mem-limit=1M =5|allowed is mem-limit=SIZE
 set mem-limit=1M dict=/x|"set dict=/x" is not supported by this version
-set mem-limit=1M writeback-limit=3|not supported by this version
+set mem-limit=1M writeback-limit=3|disk "default" has no backing
+set mem-limit=1M writeback=auto|disk "default" has no backing
+set mem-limit=1M batch=0|batch=0: allowed is 1 to 256
+writeback all|disk "default" has no backing
+writeback nosuch huge|has no backing
+idle x|idle x: allowed is all, or a number of seconds
+idle nosuch all|no disk named "nosuch"
 set mem-limit=1M upkeep=auto|not supported by this version
 set nosuch mem-limit=1M|no disk named "nosuch"; disks: default
 resize nosuch 1M|no disk named "nosuch"; disks: default
@@ -180,6 +189,8 @@ add x size=1M swap=yes|swap
 add x size=1M stage=1k|stage=1k
 add x size=1M batch=257|batch=257
 add x size=1M workers=2|workers=2
+add x size=1M backing=/tmp/x|opens nothing that it was told over the socket
+add x size=1M low=3|without backing= takes none of its keys
 add x 1M|KEY=VALUE
 remove nosuch|no disk named "nosuch"
 END
@@ -247,7 +258,7 @@ says err 'too many arguments: "b"'
 run 2 "${on[@]}" compact a b
 for args in "verify a b" "drop-stats a b" set "reset a b" "resize a 1 2" add "add x" remove \
     "remove a b" "blocks a b" "metrics a" "watch 1 2" "watch x" "watch 0" "watch -1" \
-    "blocks --from x" "blocks --to" "blocks --from -1" "stat --force" "list --from 3" \
+    idle "idle a b c" writeback "blocks --from x" "blocks --to" "blocks --from -1" "stat --force" "list --from 3" \
     "resize --force"; do
 	run 2 "${on[@]}" $args
 done
@@ -265,7 +276,8 @@ run 2 -s
 run 0 --help
 for words in "stat [DISK]" "compact [DISK]" "verify [DISK]" "drop-stats [DISK]" "reset [DISK]" \
     "set [DISK] KEY=VALUE" "resize [DISK] SIZE [--force]" "add NAME size=SIZE" "remove NAME" \
-    "blocks [DISK] [--from N] [--to M]" metrics "watch [SECONDS]"; do
+    "blocks [DISK] [--from N] [--to M]" metrics "watch [SECONDS]" \
+    "idle [DISK] all|SECONDS" "writeback [DISK] MODE..."; do
 	says out "  $words"
 done
 run 0 --version

@@ -13,11 +13,13 @@ else
 fi
 
 real_data "$dir/real" 2
-start_nbdkit disk=a size=16M disk=b.2 size=32M algorithm=zstd:3 mem-limit=8M disk=c size=1G
+start_nbdkit disk=a size=16M backing="$dir/backing" backing-size=8M disk=b.2 size=32M \
+    algorithm=zstd:3 mem-limit=8M disk=c size=1G
 timeout 20 "$UZRAMCTL" -s "$control" metrics >"$dir/metrics"
 check "$dir/metrics" || fail "metrics of empty disks"
 for name in a b.2; do
 	timeout 60 "$tools/nbd-do" "nbd+unix:///$name?socket=$sock" put 0 "$dir/real" trim 0 64k flush
+	[ $name != a ] || timeout 20 "$UZRAMCTL" -s "$control" writeback a all
 	# What staging took goes back a moment later, or now.
 	timeout 20 "$UZRAMCTL" -s "$control" compact $name
 done
@@ -45,12 +47,15 @@ for name in a b.2 c; do
 	same uzram_disk_percpu_pages_total $name "" streams.percpu
 	same uzram_disk_batches_total $name "" streams.batches
 	same uzram_disk_batch_pages_total $name "" streams.batch_pages
+	same uzram_backing_pages $name "" bd_stat.bd_count
+	same uzram_backing_used_bytes $name "" bd_stat.bytes_used
 	for op in read write trim flush; do
 		same uzram_request_duration_seconds_count $name ",op=\"$op\"" latency_us.$op.count
 	done
 done
 timeout 20 "$UZRAMCTL" -s "$control" --json metrics | jq -e '.text | startswith("# HELP")' \
     >/dev/null || fail "metrics --json"
+grep -q '^uzram_backing_pages{disk="a"} [1-9]' "$dir/metrics" || fail "nothing was written back"
 resident=$(awk '$1 == "process_resident_memory_bytes" { print $2 }' "$dir/metrics")
 [ "$resident" -gt 1000000 ] || fail "resident memory: $resident"
 for name in a b.2 c; do

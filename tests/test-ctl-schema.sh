@@ -17,6 +17,9 @@ check () {
 		for spoil in (lambda d: d.pop("mm_stat"), lambda d: d.update(size="1"),
 		              lambda d: d["mm_stat"].update(nosuch=1),
 		              lambda d: d["io_stat"].update(failed_reads=-1),
+		              lambda d: d["bd_stat"].update(decompressed=1),
+		              lambda d: d["bd_stat"].pop("bytes_used"),
+		              lambda d: d.update(writeback={}), lambda d: d["ages"].pop(),
 		              lambda d: d["latency_us"].pop("trim"),
 		              lambda d: d["latency_us"]["read"].update(p50="1"),
 		              lambda d: d["latency_us"]["read"].update(buckets=[[1]])):
@@ -33,6 +36,19 @@ for args in "" algorithm=lz4hc algorithm=zstd:5 "algorithm=deflate mem-limit=64M
 	check "an empty disk, $args"
 	timeout 60 nbdcopy "$dir/real" "$uri"
 	check "a disk in use, $args"
+	stop_nbdkit
+done
+
+for args in "" "mem-limit=300k low=30 high=50" promote=never; do
+	start_nbdkit 32M backing="$dir/backing" backing-size=8M backing-overwrite=yes $args
+	check "an empty disk with a backing, $args"
+	timeout 60 nbdcopy "$dir/real" "$uri"
+	timeout 20 "$UZRAMCTL" -s "$control" writeback all >"$dir/out"
+	check "a disk with pages on a backing, $args"
+	jq -e '.disks[0] | .bd_stat.bd_count > 0 and .writeback.mode ==
+	    (if .mm_stat.mem_limit > 0 then "auto" else "manual" end) and
+	    ([.ages[][1]] | add) * 4096 == .mm_stat.orig_data_size' "$dir/stat.json" >/dev/null ||
+	    { cat "$dir/stat.json"; fail "statistics with a backing, $args"; }
 	stop_nbdkit
 done
 

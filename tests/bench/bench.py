@@ -94,6 +94,7 @@ TARGETS = {
     "accel": {"host-us": ("<=", 0.5), "closed-us": ("<=", 1.0), "in-flight": (">=", 256),
               "iaa-8-each": ("<=", 1.1), "iaa-8-batch": ("<=", 1.1), "hisi-off": ("<=", 0.15),
               "zstd-batch-gain": ("<=", 0.01)},
+    "wb": {"write": (">=", 1.0), "read": (">=", 1.0), "bytes": ("<=", 1.03, 1.01)},
     "empty": {"start-16T-s": ("<=", 0.1), "rss-16T-MiB": ("<=", 8.0)},
 }
 
@@ -193,6 +194,7 @@ class Bench:
 
     def __init__(self, options):
         self.rounds = options.rounds
+        self.build = options.build
         self.cpus = len(os.sched_getaffinity(0))
         build = options.build
         folder = os.path.join(build, "tests/bench")
@@ -406,6 +408,47 @@ def measure_mem(bench, limits):
                        details)
 
 
+def measure_wb(bench, limits):
+    """The second tier beside raw pages through the same I/O, on one file."""
+    path = os.path.join(bench.build, "bench/wb.img")
+    # Pages of a request, threads: 32 in flight, as two connections ask; and single pages.
+    shapes = {"read": (16, 2), "scattered": (1, 32)}
+    speeds = {mode: {"write": [], **{name: [] for name in shapes}} for mode in ("uzram", "raw")}
+    tight, cpu, io = [], {"uzram": [], "raw": []}, None
+    try:
+        for number in range(bench.rounds + 1):
+            for mode in ("uzram", "raw") if number % 2 else ("raw", "uzram"):
+                for name, (group, threads) in shapes.items():
+                    done = bench.programs.writeback(mode, path, depth=32, group=group,
+                                                    threads=threads if mode == "uzram" else 1,
+                                                    verify=number == 0)
+                    if number == 0:
+                        continue
+                    if name == "read":
+                        speeds[mode]["write"].append(done["pages"] / done["write"]["wall"])
+                        cpu[mode].append(done["write"]["cpu"] / done["pages"] * 1e6)
+                    speeds[mode][name].append(done["pages"] / done["read"]["wall"])
+                    io = done["io"]
+                    if mode == "uzram":
+                        tight.append(done["bytes"] / done["compressed"])
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+    ratios = {name: median_ratio(mine, speeds["raw"][name])
+              for name, mine in speeds["uzram"].items()}
+    ratios["bytes"] = statistics.median(tight)
+    figures = {mode: {name: round(statistics.median(s)) for name, s in of.items()}
+               for mode, of in speeds.items()}
+    mine = figures["uzram"]
+    note = (f"pages/s written back by one command, 32 in flight, by {io}; read back {mine['read']} "
+            f"pages/s by 2 threads in requests of 16 pages, {mine['scattered']} by 32 threads of a page each "
+            "(raw: one thread, 32 in flight); bytes = records with headers over compressed bytes; "
+            f"CPU us a page written {statistics.median(cpu['uzram']):.2f}, raw "
+            f"{statistics.median(cpu['raw']):.2f}; no NBD")
+    return make_result("wb", mine["write"], "pages/s", {"raw": figures["raw"]}, ratios, limits,
+                       note, {"speeds": speeds})
+
+
 def measure_empty(bench, limits):
     """Start-up time and resident memory beside nbdkit's null plugin."""
     sizes = {"1G": 1 << 30, "100G": 100 << 30, "16T": 16 << 40}
@@ -570,6 +613,7 @@ def main():
                 for row in io_rows(bench.cpus)}
     measures["mem"] = lambda: measure_mem(bench, limits)
     measures["accel"] = lambda: make_accel(bench, limits)
+    measures["wb"] = lambda: measure_wb(bench, limits)
     measures["empty"] = lambda: measure_empty(bench, limits)
     for name in options.rows:
         if name not in measures:

@@ -211,3 +211,8 @@ class Programs:
 
     def codec(self, mode, request, **options):
         return self._load("codec-loop", "lz4", mode, request, **options)
+
+    def writeback(self, mode, path, depth, group, threads, verify):
+        argv = [os.path.join(self.folder, "wb-bench"), "-f", self.data, "-m", mode,
+                "-d", str(depth), "-b", str(group), "-c", str(threads)]
+        return json.loads(run_program(argv + (["-V"] if verify else []) + [path]))

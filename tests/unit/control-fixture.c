@@ -20,6 +20,9 @@ struct registry *registry;
 atomic_int destroyed;
 const char *const disk_op_names[NR_DISK_OPS] = { "read", "write", "trim", "flush" };
 
+const char *const disk_promote_names[NR_DISK_PROMOTES] = { "never", "read", "second-read" };
+const uint32_t disk_age_limits[DISK_AGES] = { 1, 10, 60, 600, 3600, 21600, 86400, UINT32_MAX };
+
 const char *disk_name(const struct disk *disk)
 {
 	return disk->name;
@@ -62,12 +65,116 @@ void disk_get_stat(struct disk *disk, struct disk_stat *st)
 	st->io.failed_writes = 10;
 	st->io.invalid_io = 11;
 	st->io.notify_free = 12;
+	if (disk->has_backing) {
+		st->has_backing = true;
+		st->bd.kind = "io_uring";
+		st->bd.bd_count = 31;
+		st->bd.bd_reads = 32;
+		st->bd.bd_writes = 33;
+		st->bd.bytes_used = 34000;
+		st->bd.bytes_allocated = 35000;
+		st->bd.bytes_written = 36000;
+		st->bd.capacity = 370000;
+		st->bd.checksum_errors = 38;
+		st->bd.read_errors = 39;
+		st->bd.write_errors = 40;
+		st->bd.promoted = 41;
+		st->bd.paused = true;
+		st->wb.automatic = disk->wb_auto;
+		st->wb.high = disk->high;
+		st->wb.low = disk->low;
+		st->wb.batch = disk->wb_batch;
+		st->wb.promote = disk->promote;
+		st->wb.limit_enable = disk->wb_limit_enable;
+		st->wb.limit = disk->wb_limit;
+		st->wb.passes = 42;
+		st->wb.throttled = 43;
+		st->wb.throttled_ns = 44500000;
+	}
 	/* 98 in 1024..2048 ns, 2 in 64..128 us; one beyond all. */
 	st->latency[DISK_READ][11] = 98;
 	st->latency[DISK_READ][17] = 2;
 	st->latency_sum_ns[DISK_READ] = 400000;
 	st->latency[DISK_FLUSH][DISK_LATENCY_BUCKETS - 1] = 1;
 	st->latency_sum_ns[DISK_FLUSH] = 2000000000;
+}
+
+void disk_get_ages(struct disk *disk, struct disk_ages *ages)
+{
+	*ages = (struct disk_ages){ .pages = { [1] = 3, [7] = 4 }, .bytes = { [1] = 300, [7] = 400 } };
+}
+
+int disk_start(struct disk *disk, struct uz_error *e)
+{
+	disk->started = true;
+	return 0;
+}
+
+uint64_t disk_idle(struct disk *disk, uint32_t seconds)
+{
+	disk->idle = seconds;
+	return 77;
+}
+
+int disk_writeback(struct disk *disk, const struct disk_wb_request *request,
+	disk_progress_fn *progress, void *opaque, struct disk_wb_result *result, struct uz_error *e)
+{
+	int len = snprintf(disk->wb_asked, sizeof(disk->wb_asked), "%u", request->modes);
+	size_t i;
+
+	for (i = 0; i < request->nr_ranges; i++)
+		len += snprintf(disk->wb_asked + len, sizeof(disk->wb_asked) - (size_t)len,
+			" %llu-%llu", (unsigned long long)request->ranges[i].from,
+			(unsigned long long)request->ranges[i].to);
+	*result = disk->wb_result;
+	while (!atomic_load(&disk->release) && progress(opaque, 500, 1000))
+		sleep_ms(2);
+	return disk->bad ? uz_fail(e, EBUSY, "the automatic pass is running") : 0;
+}
+
+int disk_set_wb_limit(struct disk *disk, uint64_t pages, struct uz_error *e)
+{
+	disk->wb_limit = pages;
+	return 0;
+}
+
+int disk_set_wb_limit_enable(struct disk *disk, bool enable, struct uz_error *e)
+{
+	disk->wb_limit_enable = enable;
+	return 0;
+}
+
+int disk_set_wb_auto(struct disk *disk, bool automatic, struct uz_error *e)
+{
+	if (automatic && !disk->limit)
+		return uz_fail(e, EINVAL, "no limit");
+	disk->wb_auto = automatic;
+	return 0;
+}
+
+int disk_set_watermarks(struct disk *disk, unsigned high, unsigned low, struct uz_error *e)
+{
+	disk->high = high;
+	disk->low = low;
+	return 0;
+}
+
+int disk_set_wb_batch(struct disk *disk, unsigned batch, struct uz_error *e)
+{
+	disk->wb_batch = batch;
+	return 0;
+}
+
+int disk_set_promote(struct disk *disk, enum disk_promote promote, struct uz_error *e)
+{
+	disk->promote = promote;
+	return 0;
+}
+
+int disk_set_batch(struct disk *disk, unsigned batch, struct uz_error *e)
+{
+	disk->batch = batch;
+	return 0;
 }
 
 uint64_t disk_size(const struct disk *disk)
@@ -224,6 +331,13 @@ void start(size_t nr_disks, unsigned stuck_ms)
 		disks[i].size = 1 << 30;
 		disks[i].limit = 65536;
 		disks[i].bad = 0;
+		disks[i].has_backing = disks[i].wb_auto = disks[i].wb_limit_enable = false;
+		disks[i].high = 90;
+		disks[i].low = 80;
+		disks[i].wb_batch = disks[i].batch = 32;
+		disks[i].wb_limit = 0;
+		disks[i].promote = PROMOTE_SECOND_READ;
+		disks[i].wb_result = (struct disk_wb_result){ 0 };
 		atomic_store(&disks[i].release, true);
 	}
 	control = try_start(nr_disks, stuck_ms);

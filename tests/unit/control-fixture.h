@@ -11,12 +11,24 @@
 #include "plugin/control.h"
 #include "plugin/control_priv.h"
 
+/* What `set` says is allowed. */
+#define SET_KEYS                                                                                   \
+	"mem-limit=SIZE, algorithm=NAME[:LEVEL], batch=N, writeback=manual|auto, high=PCT, "       \
+	"low=PCT, writeback-batch=N, writeback-limit=PAGES, writeback-limit-enable=0|1, "          \
+	"promote=never|read|second-read"
+
 struct disk {
 	const char *name;
 	int level;
 	const struct zcomp_ops *algorithm;
 	uint64_t size, limit, bad; /* pages that do not decode */
 	unsigned resets, drops, created;
+	bool started, has_backing, wb_auto, wb_limit_enable;
+	unsigned high, low, wb_batch, batch, idle; /* seconds, as last asked */
+	uint64_t wb_limit;
+	enum disk_promote promote;
+	char wb_asked[256];	    /* what writeback was asked for */
+	struct disk_wb_result wb_result; /* what it is to say */
 	atomic_int compacting; /* how many at once */
 	atomic_bool release;   /* compaction may end */
 };

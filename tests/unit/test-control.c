@@ -15,8 +15,9 @@
 #include "streams/zcomp.h"
 
 #define COMMANDS                                                                                   \
-	"commands: list, stat, compact, verify, drop-stats, set, reset, resize, add, remove, blocks, " \
-	"metrics"
+	"commands: list, stat, compact, verify, drop-stats, set, reset, resize, add, remove, idle, "   \
+	"writeback, blocks, metrics"
+
 
 static void test_requests(void **state)
 {
@@ -45,7 +46,7 @@ static void test_requests(void **state)
 		{ 1, "stat x", "ENOENT", "no disk named \"x\"; disks: default" },
 		{ 3, "stat x y", "EINVAL", "too many arguments; usage: stat [DISK]" },
 		{ 1, "compact --now", "EINVAL", "it takes no options; usage: compact [DISK]" },
-		{ 1, "idle all", "ENOTSUP", "\"idle\" is not supported by this version" },
+		{ 1, "train x", "ENOTSUP", "\"train\" is not supported by this version" },
 		{ 1, "accel", "ENOTSUP", "\"accel\" is not supported by this version" },
 		{ 1, "STAT", "EINVAL", "unknown command \"STAT\"; " COMMANDS },
 		{ 1, "stats", "EINVAL",
@@ -83,8 +84,14 @@ static void test_requests(void **state)
 	"{\"name\":\"" name "\",\"size\":1073741824,\"algorithm\":\"lz4\",\"clients\":0,"
 #define NO_LATENCY                                                                          \
 	"{\"count\":0,\"mean\":null,\"p50\":null,\"p99\":null,\"max\":null,\"buckets\":[]}"
+/* A disk without a backing, and the ages of its pages. */
+#define TIER                                                                                   \
+	"\"bd_stat\":{\"bd_count\":0,\"bd_reads\":0,\"bd_writes\":0,\"bytes_used\":0,"          \
+	"\"bytes_allocated\":0,\"bytes_written\":0,\"checksum_errors\":0,\"read_errors\":0,"     \
+	"\"write_errors\":0,\"capacity\":0,\"promoted\":0,\"decompressed\":0},\"ages\":"      \
+	"[[1,0,0],[10,3,300],[60,0,0],[600,0,0],[3600,0,0],[21600,0,0],[86400,0,0],[null,4,400]],"
 #define DISK_TAIL                                                                              \
-	"\"limit_used\":5000,\"mm_stat\":{\"orig_data_size\":12288,\"compr_data_size\":4000,"  \
+	TIER "\"limit_used\":5000,\"mm_stat\":{\"orig_data_size\":12288,\"compr_data_size\":4000,"  \
 	"\"mem_used_total\":8192,\"mem_limit\":65536,\"mem_used_max\":16384,\"same_pages\":5," \
 	"\"pages_compacted\":6,\"huge_pages\":7,\"huge_pages_since\":8},"                      \
 	"\"io_stat\":{\"failed_reads\":9,\"failed_writes\":10,\"invalid_io\":11,"              \
@@ -473,7 +480,8 @@ static void *scarce_malloc(size_t size)
 static void test_no_memory(void **state)
 {
 	static const char *const lines[] = { "stat\n", "list\n", "compact\n", "bad\n", "stat x\n",
-		"blocks --to 3\n", "metrics\n", "set foo=1\n", "set mem-limit=1\n" };
+		"blocks --to 3\n", "metrics\n", "set foo=1\n", "set mem-limit=1\n", "idle all\n",
+		"writeback default all\n" };
 	const char *answer;
 	size_t i;
 	int fd, n;
@@ -522,13 +530,13 @@ static void test_admin(void **state)
 			"{\"ok\":true,\"name\":\"b.2\"}" },
 		{ "set b.2 mem-limit=9M algorithm=zstd:9", "ENOSPC", "no more algorithms" },
 		{ "set b.2 mem-limit=9M nosuch=1", "EINVAL",
-			"\"nosuch=1\": allowed is mem-limit=SIZE, algorithm=NAME[:LEVEL]" },
+			"\"nosuch=1\": allowed is " SET_KEYS },
 		{ "set b.2 mem-limit=9M dict=x", "ENOTSUP",
 			"\"set dict=x\" is not supported by this version" },
 		{ "set b.2 mem-limit", "EINVAL",
-			"\"mem-limit\": allowed is mem-limit=SIZE, algorithm=NAME[:LEVEL]" },
+			"\"mem-limit\": allowed is " SET_KEYS },
 		{ "set b.2 size=9M", "EINVAL",
-			"\"size=9M\": allowed is mem-limit=SIZE, algorithm=NAME[:LEVEL]" },
+			"\"size=9M\": allowed is " SET_KEYS },
 		{ "set b.2", "EINVAL", "too few arguments; usage: set [DISK] KEY=VALUE..." },
 		{ "set nosuch mem-limit=9M", "ENOENT",
 			"no disk named \"nosuch\"; disks: default, b.2, compact" },
@@ -559,6 +567,11 @@ static void test_admin(void **state)
 		{ "add other 1M", "EINVAL", "\"1M\": allowed is KEY=VALUE" },
 		{ "add other", "EINVAL", "add other: size=SIZE is required" },
 		{ "add", "EINVAL", "too few arguments; usage: add NAME size=SIZE [KEY=VALUE...]" },
+		{ "add other size=1M backing=/x", "ENOTSUP",
+			"add other: backing=/x: a backing can only be given when the server starts: "
+			"it opens nothing that it was told over the socket" },
+		{ "add other size=1M high=50", "EINVAL",
+			"add other: a disk without backing= takes none of its keys" },
 		{ "remove new", NULL, "{\"ok\":true,\"name\":\"new\"}" },
 		{ "remove new", "ENOENT", "no disk named \"new\"" },
 		{ "remove", "EINVAL", "too few arguments; usage: remove NAME" },

@@ -84,7 +84,32 @@ static void values(void **state)
 		{ "colour", "red", { "colour=red", "no such key", "mem-limit" } },
 		{ "accel", "iaa", { "accel=iaa", "not supported by this version" } },
 		{ "accel-queue-depth", "3", { "accel-queue-depth=3", "not supported" } },
-		{ "backing", "/x", { "backing=/x", "not supported" } },
+		{ "backing", "/x", { NULL } },
+		{ "backing", "nbd+unix:///x?socket=/y", { NULL } },
+		{ "backing", "", { "backing=", "file or block device", "NBD URI" } },
+		{ "backing-size", "1G", { NULL } },
+		{ "backing-size", "0", { "backing-size=0", "not 0" } },
+		{ "backing-size", "much", { "backing-size=much", "not a size" } },
+		{ "backing-overwrite", "yes", { NULL } },
+		{ "backing-overwrite", "off", { NULL } },
+		{ "backing-overwrite", "x", { "backing-overwrite=x", "yes or no" } },
+		{ "writeback", "manual", { NULL } },
+		{ "writeback", "auto", { NULL } },
+		{ "writeback", "yes", { "writeback=yes", "manual or auto" } },
+		{ "high", "100", { NULL } },
+		{ "high", "0", { "high=0", "1 to 100" } },
+		{ "high", "101", { "high=101", "1 to 100" } },
+		{ "high", "90%", { "high=90%", "1 to 100" } },
+		{ "low", "1", { NULL } },
+		{ "low", "100", { "low=100", "1 to 99" } },
+		{ "writeback-batch", "1", { NULL } },
+		{ "writeback-batch", "256", { NULL } },
+		{ "writeback-batch", "0", { "writeback-batch=0", "1 to 256" } },
+		{ "writeback-batch", "257", { "writeback-batch=257", "1 to 256" } },
+		{ "promote", "never", { NULL } },
+		{ "promote", "second-read", { NULL } },
+		{ "promote", "always", { "promote=always", "never, read or second-read" } },
+		{ "recompress", "zstd", { "recompress=zstd", "not supported" } },
 		{ "disk", "a", { NULL } },
 		{ "disk", "a b", { "disk=a b", "letters, digits, . _ -" } },
 		{ "disk", "", { "disk=", "1 to 64" } },
@@ -151,6 +176,12 @@ static void defaults(void **state)
 	assert_int_equal(params.swap_reserve, 32 << 20);
 	assert_false(params.disks[0].swap);
 	assert_int_equal(params.disks[0].swap_reserve, 0);
+	assert_null(params.disks[0].backing);
+	assert_false(params.disks[0].wb_auto || params.disks[0].backing_overwrite);
+	assert_int_equal(params.disks[0].wb_high, 90);
+	assert_int_equal(params.disks[0].wb_low, 80);
+	assert_int_equal(params.disks[0].wb_batch, 32);
+	assert_int_equal(params.disks[0].promote, PROMOTE_SECOND_READ);
 	params_free(&params);
 }
 
@@ -203,6 +234,61 @@ static void group_needs_a_socket(void **state)
 	params_free(&params);
 }
 
+/* Keys that only go together, or only apart. */
+static void backings(void **state)
+{
+	static const struct {
+		const char *const keys[16];
+		const char *result; /* "auto", "manual": fine, and writeback is that of the first
+				     * disk; else an error */
+	} rows[] = {
+		{ { "size", "1M", "backing", "x" }, "manual" },
+		{ { "size", "1M", "backing", "x", "mem-limit", "1M" }, "auto" },
+		{ { "size", "1M", "backing", "x", "mem-limit", "1M", "writeback", "manual" }, "manual" },
+		{ { "size", "1M", "backing", "x", "mem-limit", "1M", "writeback", "auto" }, "auto" },
+		{ { "size", "1M", "backing", "x", "writeback", "auto" },
+			"writeback=auto: allowed with mem-limit= only" },
+		{ { "size", "1M", "backing", "x", "writeback", "auto", "disk", "a" },
+			"disk=a: writeback=auto: allowed with mem-limit= only" },
+		{ { "size", "1M", "mem-limit", "1M" }, "manual" },
+		{ { "size", "1M", "writeback", "auto" }, "writeback=: allowed with backing= only" },
+		{ { "size", "1M", "backing-size", "1G" },
+			"backing-size=: allowed with backing= only" },
+		{ { "size", "1M", "backing-overwrite", "no" },
+			"backing-overwrite=: allowed with backing= only" },
+		{ { "size", "1M", "high", "95" }, "high=: allowed with backing= only" },
+		{ { "size", "1M", "disk", "a", "low", "5" }, "disk=a: low=: allowed with backing= only" },
+		{ { "size", "1M", "low", "5", "disk", "a", "disk", "b" },
+			"low=: allowed with backing= only" },
+		{ { "size", "1M", "promote", "read", "disk", "a", "disk", "b", "backing", "x" },
+			"manual" },
+		{ { "size", "1M", "mem-limit", "1M", "writeback", "auto", "disk", "a", "backing",
+			  "x", "disk", "b" }, "auto" },
+		{ { "size", "1M", "backing", "x", "high", "80" },
+			"high=80 low=80: allowed is a low below high (they are 90 and 80 if left out)" },
+		{ { "size", "1M", "backing", "x", "low", "90" }, "high=90 low=90: " },
+		{ { "size", "1M", "backing", "x", "high", "50", "low", "49" }, "manual" },
+		{ { "size", "1M", "disk", "a", "backing", "x", "disk", "b", "backing", "y" }, "manual" },
+		{ { "size", "1M", "disk", "a", "backing", "x", "disk", "b", "backing", "x" },
+			"backing=x: disks \"a\" and \"b\" have it" },
+		{ { "size", "1M", "backing", "x", "disk", "a", "disk", "b" },
+			"backing=x: disks \"a\" and \"b\" have it" },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct params params;
+		struct uz_error e = { 0 };
+		const char *result = e.text;
+
+		set_all(&params, rows[i].keys);
+		if (params_finish(&params, &e) == 0)
+			result = params.disks[0].wb_auto ? "auto" : "manual";
+		if (!strstr(result, rows[i].result))
+			fail_msg("row %zu: %s", i, result);
+		params_free(&params);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -213,6 +299,7 @@ int main(void)
 		cmocka_unit_test(several_disks),
 		cmocka_unit_test(a_disk_without_size),
 		cmocka_unit_test(group_needs_a_socket),
+		cmocka_unit_test(backings),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
