@@ -55,7 +55,8 @@
  *	A wake-up that the kernel lost is found there, too; by a host that only polls, within a
  *	second.
  *	Eight operations in a row that end as HW_ERROR, TIMEOUT or CORRUPT make the device reset
- *	itself; the max_resets'th such reset without a success between ends in `failed`. A success
+ *	itself (those that timed out in the ring do not count); the max_resets'th such reset without
+ *	a success between ends in `failed`. A success
  *	is SUCCESS, INCOMPRESSIBLE or ZERO.
  *
  * Codecs

@@ -337,7 +337,9 @@ void qp_finish(struct accel_qp *qp, struct slot *slot, enum accel_status status,
 	fill_completion(slot, status, produced, ran, now);
 	if (ran)
 		count_latencies(&qp->ds, slot);
-	note_status(dev, status);
+	/* That many waited behind one that took too long is that one's fault. */
+	if (status != ACCEL_TIMEOUT || slot->t_begin)
+		note_status(dev, status);
 	slot_set_state(qp, slot, SLOT_DONE);
 	if (dev->profile.order == ACCEL_IN_ORDER)
 		publish_in_order(qp);

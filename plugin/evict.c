@@ -225,7 +225,7 @@ static void wait_for_stage(struct disk *disk)
 	uint64_t cut;
 
 	if (stage_cut(&disk->stage, &cut)) {
-		drain_wake();
+		drain_wake(disk);
 		stage_wait(&disk->stage, cut, STAGE_WAIT);
 	}
 	evict_freed(disk, 1);

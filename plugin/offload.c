@@ -175,6 +175,7 @@ static void submit(struct submitter *s, struct drain_client *client, unsigned n)
 	struct stage_entry entries[STAGE_BATCH_MAX];
 	struct zcomp_strm *zstrms[STAGE_BATCH_MAX];
 	unsigned left, got, taken = 0, skipped = 0, accepted;
+	bool full;
 
 	got = stage_pop(&disk->stage, entries, n, &left);
 	for (unsigned i = 0; i < got; i++) {
@@ -199,8 +200,9 @@ static void submit(struct submitter *s, struct drain_client *client, unsigned n)
 		zstrms[i]->result = -EAGAIN;
 	for (unsigned i = accepted; i < taken; i += REAP)
 		finish_all(s, zstrms + i, taken - i < REAP ? taken - i : REAP);
-	atomic_store_explicit(&s->full, left && !zcomp_queue_free(s->queue), memory_order_relaxed);
-	if (left && !zcomp_queue_free(s->queue))
+	full = left && zcomp_queue_free(s->queue) < n;
+	atomic_store_explicit(&s->full, full, memory_order_relaxed);
+	if (full)
 		drain_call_help(disk, left);
 }
 
