@@ -15,7 +15,6 @@
 #endif
 
 #include <inttypes.h>
-#include <libnbd.h>
 #include <poll.h>
 #include <stdio.h>
 #include <sys/eventfd.h>
@@ -549,9 +548,12 @@ static int look_at(struct nbd_backing *nb, const struct backing_config *c, struc
 
 struct backing *backing_nbd_open(const struct backing_config *c, struct uz_error *e)
 {
-	struct nbd_backing *nb = calloc(1, sizeof(*nb));
+	struct nbd_backing *nb;
 	struct nbd_handle *h;
 
+	if (nbd_api_load(e) == -1)
+		return NULL;
+	nb = calloc(1, sizeof(*nb));
 	if (!nb || !(nb->uri = strdup(c->where))) {
 		free(nb);
 		uz_fail(e, ENOMEM, "backing=%s: %s", c->where, strerror(ENOMEM));

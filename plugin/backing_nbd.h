@@ -4,9 +4,8 @@
 #ifndef UZRAM_BACKING_NBD_H
 #define UZRAM_BACKING_NBD_H
 
-#include <libnbd.h>
-
 #include "backing_priv.h"
+#include "nbd_api.h"
 
 /* Sleeps until the server or the eventfd `kick_fd` (-1: none) has something, or `ms` are over; lets
  * libnbd read or write, and empties the eventfd. */

@@ -140,14 +140,6 @@ struct drain_client *drain_next(enum drain_who who, unsigned start)
 
 /* --- does staging pay? --- */
 
-static uint64_t thread_cpu(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
-}
-
 /* Writers that keep all CPUs busy do better without us. */
 static void judge(struct worker *w, struct disk *disk, uint64_t now, uint64_t wall, uint64_t cpu)
 {

@@ -4,6 +4,8 @@
 #ifndef UZRAM_DRAIN_PRIV_H
 #define UZRAM_DRAIN_PRIV_H
 
+#include <time.h>
+
 #include "batch.h"
 
 #define NAP (2 * 1000 * 1000) /* ns */
@@ -58,6 +60,15 @@ void drain_settle(void);
 
 /* More pages wait than the caller can take: a software worker may help, if a CPU is free. */
 void drain_call_help(struct disk *disk, unsigned left);
+
+/* CPU time of the calling thread, ns. A system call. */
+static inline uint64_t thread_cpu(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
+}
 
 /* offload.c */
 extern struct crew offload_crew;

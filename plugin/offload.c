@@ -33,6 +33,13 @@ struct submitter {
 	unsigned in_flight;
 	unsigned refill; /* streams that must be free, for a batch */
 	unsigned turn;
+	/* What a small batch costs this thread, ns of CPU, running means: */
+	uint64_t page_ns; /* in software, a page */
+	uint64_t trip_ns; /* by an idle device, from submission until all is published */
+	uint64_t trip_since;
+	bool trip;	  /* one is being measured */
+	bool bypass;	  /* software does this batch, as that is cheaper */
+	unsigned tries;	  /* small batches since the last trip */
 	_Atomic bool full; /* no stream is free, and pages wait */
 };
 
@@ -58,11 +65,36 @@ bool offload_full(void)
 	return n && full == n;
 }
 
+/* --- does a small batch pay? --- */
+
+#define SMALL	   16 /* pages: larger batches are never held back, nor measured */
+#define TRIP_EVERY 32 /* small batches: the device may be quicker by now */
+
+static void mean(uint64_t *mean, uint64_t value)
+{
+	*mean = *mean ? (*mean * 7 + value) / 8 : value;
+}
+
+/*
+ * A batch for an idle device costs a wake-up of it and one of ours, whatever its size: below so
+ * many pages software is cheaper. Both are measured here, not assumed; the first batches go either way.
+ */
+static bool is_too_small(struct submitter *s, unsigned pages)
+{
+	if (s->in_flight || pages > SMALL)
+		return false;
+	if (!s->page_ns)
+		return true;
+	if (!s->trip_ns || ++s->tries >= TRIP_EVERY)
+		return false;
+	return pages * s->page_ns < s->trip_ns;
+}
+
 /* --- one page, when its stream is back --- */
 
 /* On a per-CPU stream; the page is still at local_copy. */
-static void finish_in_software(struct page_io *io, const struct out *out, uint32_t token,
-	struct zcomp_strm *managed)
+static void finish_in_software(const struct submitter *s, struct page_io *io, const struct out *out,
+	uint32_t token, struct zcomp_strm *managed)
 {
 	struct zcomp *comp = io->disk->codecs[out->codec];
 	struct zcomp_strm *zstrm = zcomp_stream_get(comp, ZSTRM_DEFAULT);
@@ -71,7 +103,7 @@ static void finish_in_software(struct page_io *io, const struct out *out, uint32
 	if (zcomp_compress(comp, zstrm, managed->local_copy, &len) != 0 || too_large(len))
 		len = 0;
 	io->counts[C_PERCPU]++;
-	io->counts[C_FALLBACK]++;
+	io->counts[C_FALLBACK] += !s->bypass;
 	if (io_leaf(io, out->entry.index))
 		page_finish(io, out->entry.index, token, out->codec, zstrm->buffer, len);
 	zcomp_stream_put(zstrm);
@@ -84,7 +116,7 @@ static void finish(struct submitter *s, struct page_io *io, struct zcomp_strm *z
 	bool fits = zstrm->result == 0 && !too_large(zstrm->dst_len);
 
 	if (zstrm->result != 0 && zstrm->result != -ENOSPC) {
-		finish_in_software(io, out, token, zstrm);
+		finish_in_software(s, io, out, token, zstrm);
 		return;
 	}
 	io->counts[C_MANAGED]++;
@@ -126,6 +158,10 @@ static bool reap(struct submitter *s)
 			finish_all(s, zstrms + from, i + 1 - from);
 			from = i + 1;
 		}
+	if (n && s->trip && !s->in_flight) {
+		s->trip = false;
+		mean(&s->trip_ns, thread_cpu() - s->trip_since);
+	}
 	return n;
 }
 
@@ -166,6 +202,35 @@ static struct zcomp_strm *take(struct submitter *s, struct page_io *io, unsigned
 	return NULL;
 }
 
+/* Returns how many are out of our hands: all. */
+static unsigned bypass(struct submitter *s, struct zcomp_strm **zstrms, unsigned n)
+{
+	uint64_t since = thread_cpu();
+
+	for (unsigned i = 0; i < n; i++)
+		zstrms[i]->result = -EAGAIN;
+	s->bypass = true;
+	finish_all(s, zstrms, n);
+	s->bypass = false;
+	mean(&s->page_ns, (thread_cpu() - since) / n);
+	return n;
+}
+
+/* Returns how many the device accepted. */
+static unsigned send(struct submitter *s, struct zcomp_strm **zstrms, unsigned n)
+{
+	unsigned accepted;
+
+	s->trip = !s->in_flight && n <= SMALL;
+	if (s->trip) {
+		s->tries = 0;
+		s->trip_since = thread_cpu();
+	}
+	accepted = zcomp_submit(s->queue, zstrms, n);
+	s->in_flight += accepted;
+	return accepted;
+}
+
 /* n of the disk's pages. */
 static void submit(struct submitter *s, struct drain_client *client, unsigned n)
 {
@@ -194,8 +259,7 @@ static void submit(struct submitter *s, struct drain_client *client, unsigned n)
 	if (!taken)
 		return;
 	drain_enter(client, taken);
-	accepted = zcomp_submit(s->queue, zstrms, taken);
-	s->in_flight += accepted;
+	accepted = is_too_small(s, taken) ? bypass(s, zstrms, taken) : send(s, zstrms, taken);
 	for (unsigned i = accepted; i < taken; i++)
 		zstrms[i]->result = -EAGAIN;
 	for (unsigned i = accepted; i < taken; i += REAP)

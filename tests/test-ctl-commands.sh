@@ -95,7 +95,7 @@ one_line err
 says err 'no disk named "nosuch"; disks: default'
 run 1 "${on[@]}" --json compact nosuch
 says err 'no disk named "nosuch"; disks: default'
-for args in recompress "train x" accel; do
+for args in recompress "train x"; do
 	run 1 "${on[@]}" $args
 	one_line err
 	says err "\"${args%% *}\" is not supported by this version"

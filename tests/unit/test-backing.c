@@ -546,6 +546,7 @@ static void vanishing_server(void **state)
 
 	/* It is stopped, then killed while requests are out, and comes back: nobody notices. */
 	kill(pid, SIGSTOP);
+	usleep(200000); /* it may have been running just then */
 	assert_int_equal(pthread_create(&thread, NULL, reader_main, &r), 0);
 	usleep(200000);
 	end(pid, SIGKILL);
@@ -572,6 +573,7 @@ static void vanishing_server(void **state)
 
 	/* It hangs: as if it had gone. */
 	kill(pid, SIGSTOP);
+	usleep(200000); /* it may have been running just then */
 	reader_main(&r);
 	assert_int_equal(r.error, ENOTCONN);
 	assert_true(r.ms >= 1500 && r.ms < 60000);
@@ -583,6 +585,7 @@ static void vanishing_server(void **state)
 
 	/* It hangs, and all is to end. */
 	kill(pid, SIGSTOP);
+	usleep(200000); /* it may have been running just then */
 	assert_int_equal(pthread_create(&thread, NULL, reader_main, &r), 0);
 	usleep(100000);
 	start = uz_nsec();

@@ -47,7 +47,7 @@ static void test_requests(void **state)
 		{ 3, "stat x y", "EINVAL", "too many arguments; usage: stat [DISK]" },
 		{ 1, "compact --now", "EINVAL", "it takes no options; usage: compact [DISK]" },
 		{ 1, "train x", "ENOTSUP", "\"train\" is not supported by this version" },
-		{ 1, "accel", "ENOTSUP", "\"accel\" is not supported by this version" },
+		{ 1, "accel", "ENODEV", "there is no accelerator: start the server with accel=PROFILE" },
 		{ 1, "STAT", "EINVAL", "unknown command \"STAT\"; " COMMANDS },
 		{ 1, "stats", "EINVAL",
 			"unknown command \"stats\"; " COMMANDS },

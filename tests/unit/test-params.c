@@ -82,8 +82,30 @@ static void values(void **state)
 		{ "swap-reserve", "1M", { NULL } },
 		{ "swap-reserve", "-", { "swap-reserve=-", "not a size" } },
 		{ "colour", "red", { "colour=red", "no such key", "mem-limit" } },
-		{ "accel", "iaa", { "accel=iaa", "not supported by this version" } },
-		{ "accel-queue-depth", "3", { "accel-queue-depth=3", "not supported" } },
+		{ "streams", "managed", { NULL } },
+		{ "streams", "percpu", { NULL } },
+		{ "streams", "both", { "streams=both", "managed or percpu" } },
+		{ "streams", "", { "streams=", "managed or percpu" } },
+		{ "accel", "iaa", { NULL } },
+		{ "accel", "hisi", { NULL } },
+		{ "accel", "gpu", { "accel=gpu", "iaa, qat, mobile, swthread, hisi" } },
+		{ "accel", "", { "accel=", "iaa, qat, mobile, swthread, hisi" } },
+		{ "accel-queue-depth", "256", { NULL } },
+		{ "accel-queue-depth", "0", { "accel-queue-depth=0", "allowed is 1 to" } },
+		{ "accel-queue-depth", "-3", { "accel-queue-depth=-3", "allowed is 1 to" } },
+		{ "accel-queue-depth", "many", { "accel-queue-depth=many", "operations" } },
+		{ "accel-jitter", "101", { "accel-jitter=101", "0 to 100 (percent)" } },
+		{ "accel-transport", "eventfd", { NULL } },
+		{ "accel-transport", "pci", { "accel-transport=pci", "msgring, eventfd, inline" } },
+		{ "accel-codecs", "lz4 zstd", { NULL } },
+		{ "accel-verify", "perhaps", { "accel-verify=perhaps", "yes or no" } },
+		{ "accel-colour", "red", { "accel-colour=red", "no such field", "queue-depth" } },
+		{ "accel-", "1", { "accel-=1", "no such field" } },
+		{ "accel-fault", "timeout:1,100,0,-1", { NULL } },
+		{ "accel-fault", "timeout", { "accel-fault=timeout", "KIND:INTERVAL" } },
+		{ "accel-fault", "timeout:1,101,0,-1", { "accel-fault=timeout:1,101,0,-1",
+			"PROBABILITY 0 to 100" } },
+		{ "accel-fault", "fire:1,1,0,1", { "accel-fault=fire:1,1,0,1", "hw-error" } },
 		{ "backing", "/x", { NULL } },
 		{ "backing", "nbd+unix:///x?socket=/y", { NULL } },
 		{ "backing", "", { "backing=", "file or block device", "NBD URI" } },
@@ -289,6 +311,62 @@ static void backings(void **state)
 	}
 }
 
+/* The profile is one for the process, whatever the order its keys come in. */
+static void accelerators(void **state)
+{
+	static const struct {
+		const char *const keys[20];
+		const char *refusal; /* NULL: fine */
+		const char *name;    /* "": no accelerator */
+		unsigned depth, percent; /* of the profile; of its hw-error fault */
+		bool managed;		 /* the first disk */
+	} rows[] = {
+		{ { "size", "1M" }, NULL, "", 0, 0, true },
+		{ { "size", "1M", "streams", "percpu" }, NULL, "", 0, 0, false },
+		{ { "size", "1M", "accel", "iaa" }, NULL, "iaa", 128, 0, true },
+		{ { "accel", "qat", "size", "1M", "accel-queue-depth", "9" }, NULL, "qat", 9, 0, true },
+		{ { "accel-queue-depth", "9", "size", "1M", "accel", "qat" }, NULL, "qat", 9, 0, true },
+		{ { "accel-queue-depth", "9", "accel", "qat", "accel-queue-depth", "7", "size", "1M" },
+			NULL, "qat", 7, 0, true },
+		{ { "accel", "qat", "accel", "mobile", "size", "1M" }, NULL, "mobile", 512, 0, true },
+		{ { "accel-fault", "hw-error:1,5,0,-1", "accel-fault", "busy:1,1,0,1", "size", "1M",
+			  "accel", "iaa" }, NULL, "iaa", 128, 5, true },
+		{ { "accel", "iaa", "accel-fault", "hw-error:1,5,0,-1", "accel-fault",
+			  "hw-error:1,6,0,-1", "size", "1M" }, NULL, "iaa", 128, 6, true },
+		{ { "size", "1M", "disk", "a", "streams", "percpu", "disk", "b", "accel", "iaa" }, NULL,
+			"iaa", 128, 0, false },
+		{ { "size", "1M", "streams", "percpu", "disk", "a", "streams", "managed", "disk", "b" },
+			NULL, "", 0, 0, true },
+		{ { "size", "1M", "accel-queue-depth", "9" },
+			"accel-queue-depth=: allowed with accel=PROFILE only" },
+		{ { "size", "1M", "disk", "a", "accel-jitter", "9" },
+			"accel-jitter=: allowed with accel=PROFILE only" },
+		{ { "size", "1M", "accel-fault", "hw-error:1,5,0,-1" },
+			"accel-fault=: allowed with accel=PROFILE only" },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct params params;
+		struct uz_error e = { 0 };
+		int ret;
+
+		set_all(&params, rows[i].keys);
+		ret = params_finish(&params, &e);
+		if ((ret == -1) != !!rows[i].refusal ||
+			(ret == -1 && !strstr(e.text, rows[i].refusal)))
+			fail_msg("row %zu: %d %s", i, ret, e.text);
+		if (ret == 0) {
+			assert_int_equal(params.has_accel, *rows[i].name != '\0');
+			assert_string_equal(params.accel.name, rows[i].name);
+			assert_int_equal(params.accel.queue_depth, rows[i].depth);
+			assert_int_equal(params.accel.faults[ACCEL_FAULT_HW_ERROR].probability,
+				rows[i].percent);
+			assert_int_equal(params.disks[0].managed, rows[i].managed);
+		}
+		params_free(&params);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -300,6 +378,7 @@ int main(void)
 		cmocka_unit_test(a_disk_without_size),
 		cmocka_unit_test(group_needs_a_socket),
 		cmocka_unit_test(backings),
+		cmocka_unit_test(accelerators),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

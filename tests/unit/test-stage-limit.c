@@ -2,6 +2,7 @@
 /*
  * write=behind at mem-limit: no page that was acknowledged is lost, whatever is refused; smaller
  * replacements succeed; limit and pool-overhead hold; and as much fits as with write=through.
+ * $UZRAM_TEST_STEPS: steps of each writer in each run of the first.
  */
 #include "disk-fixture.h"
 
@@ -122,13 +123,14 @@ static void run_at_limit(uint64_t limit, bool easy, unsigned workers, unsigned t
 	struct writer *w = calloc(NR_WRITERS, sizeof(*w));
 	struct disk *disk = new_behind_disk(
 		"lz4", 2 * LIMIT_PAGES * NR_WRITERS * PAGE_SIZE, limit, limit / PAGE_SIZE, 32);
+	const char *knob = getenv("UZRAM_TEST_STEPS");
 	pthread_t thread[NR_WRITERS];
 	struct disk_stat st;
 
 	start_drain(workers);
 	for (unsigned t = 0; t < threads; t++) {
 		w[t] = (struct writer){
-			.disk = disk, .nr = t, .steps = 6000, .easy = easy, .rng = 77 + t + limit
+			.disk = disk, .nr = t, .steps = knob ? (unsigned)atoi(knob) : 2500, .easy = easy, .rng = 77 + t + limit
 		};
 		pthread_create(&thread[t], NULL, limit_writer, &w[t]);
 	}
