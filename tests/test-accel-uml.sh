@@ -10,7 +10,7 @@ requires_tool linux.uml
 cat >"$dir/init" <<END
 #!/bin/bash
 exec </dev/null >>'$dir/log' 2>&1
-export PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C ACCEL_PAGES=1000 ACCEL_STRESS_MS=20
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C ACCEL_PAGES=1000 ACCEL_STRESS_MS=100
 trap 'echo end >>"$dir/result"; sync; echo o >/proc/sysrq-trigger; sleep 60' EXIT
 mount -t proc proc /proc
 mount -t tmpfs tmpfs /run

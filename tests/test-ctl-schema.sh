@@ -27,6 +27,17 @@ check () {
 		    spoil(spoiled["disks"][0])
 		    if jsonschema.Draft7Validator(schema).is_valid(spoiled):
 		        sys.exit("a spoiled document passes")
+		for spoil in (lambda a: a.pop("state"), lambda a: a.update(state="ill"),
+		              lambda a: a.update(nosuch=1), lambda a: a["status"].pop("zero"),
+		              lambda a: a["faults"].update(busy=-1), lambda a: a["wall"].pop("total"),
+		              lambda a: a["modelled"].update(utilisation="1"),
+		              lambda a: a.update(batch_sizes=[[1]])):
+		    spoiled = json.loads(json.dumps(document))
+		    if "accel" not in spoiled:
+		        break
+		    spoil(spoiled["accel"])
+		    if jsonschema.Draft7Validator(schema).is_valid(spoiled):
+		        sys.exit("a spoiled document passes")
 	END
 }
 
@@ -49,6 +60,21 @@ for args in "" "mem-limit=300k low=30 high=50" promote=never; do
 	    (if .mm_stat.mem_limit > 0 then "auto" else "manual" end) and
 	    ([.ages[][1]] | add) * 4096 == .mm_stat.orig_data_size' "$dir/stat.json" >/dev/null ||
 	    { cat "$dir/stat.json"; fail "statistics with a backing, $args"; }
+	stop_nbdkit
+done
+
+for profile in iaa qat mobile swthread hisi; do
+	start_nbdkit 32M accel=$profile
+	check "an idle accelerator, $profile"
+	jq -e '.accel.completed == 0 and .accel.wall.total.p50 == null' "$dir/stat.json" >/dev/null ||
+	    fail "an idle accelerator, $profile"
+	timeout 60 nbdcopy "$dir/real" "$uri"
+	timeout 20 "$UZRAMCTL" -s "$control" accel reset >"$dir/out"
+	timeout 60 nbdcopy "$dir/real" "$uri"
+	check "an accelerator in use, $profile"
+	jq -e --arg profile $profile '.accel | .profile == $profile and .completed > 0 and
+	    .wall.total.count > 0 and .modelled.total.count > 0 and .resets == 1' \
+	    "$dir/stat.json" >/dev/null || { cat "$dir/stat.json"; fail "accel=$profile"; }
 	stop_nbdkit
 done
 

@@ -16,7 +16,7 @@
 
 #define COMMANDS                                                                                   \
 	"commands: list, stat, compact, verify, drop-stats, set, reset, resize, add, remove, idle, "   \
-	"writeback, blocks, metrics"
+	"writeback, blocks, metrics, accel"
 
 
 static void test_requests(void **state)

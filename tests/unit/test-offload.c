@@ -397,6 +397,46 @@ static void broken_device_is_left_alone(void **state)
 	disk_destroy(disks[0]);
 }
 
+/* One operation that the device sits on keeps no other page waiting. */
+static void stuck_operation_holds_up_nobody(void **state)
+{
+	for (size_t t = 0; t < ARRAY_SIZE(all_transports); t++) {
+		struct accel_profile profile = profile_of("qat");
+		unsigned char *in = malloc(2 * MIB);
+		struct disk *disk;
+		uint64_t end;
+
+		profile.transport = all_transports[t];
+		profile.queue_depth = 64;
+		profile.timeout_ms = 100000;
+		profile.faults[ACCEL_FAULT_TIMEOUT] = (struct accel_fault){
+			.probability = 100, .times = 1
+		};
+		configure(&profile);
+		disk = new_managed_disk("lz4", 2 * MIB, 1024, 64);
+		power_on(1);
+		make(in, 2 * MIB, TEXT);
+		for (uint64_t at = 0; at < 2 * MIB; at += MIB / 4) {
+			disk_write(disk, in + at, MIB / 4, at, false);
+			end = uz_nsec() + UINT64_C(10000000000);
+			while (stat_of(disk).stage.pages > 1 && uz_nsec() < end)
+				usleep(1000);
+			assert_true(stat_of(disk).stage.pages <= 1);
+		}
+		assert_int_equal(accel_stats_now().faults[ACCEL_FAULT_TIMEOUT], 1);
+		assert_int_equal(stat_of(disk).stage.pages, 1);
+		assert_reads(disk, in, 2 * MIB, 0);
+		assert_int_equal(verb(accel_reset), 0); /* lets go of it */
+		disk_flush(disk);
+		assert_int_equal(stat_of(disk).stage.pages, 0);
+		assert_reads(disk, in, 2 * MIB, 0);
+		assert_counts_add_up(&disk, 1);
+		power_off();
+		disk_destroy(disk);
+		free(in);
+	}
+}
+
 /* --- what happens under load --- */
 
 #define LOAD_PAGES 512 /* of disk, for each writer */
@@ -678,6 +718,7 @@ int main(void)
 		cmocka_unit_test(no_fault_is_seen),
 		cmocka_unit_test(init_fault_leaves_software),
 		cmocka_unit_test(broken_device_is_left_alone),
+		cmocka_unit_test(stuck_operation_holds_up_nobody),
 		cmocka_unit_test(verbs_under_load),
 		cmocka_unit_test(disks_share_the_device),
 		cmocka_unit_test(algorithm_that_the_device_has_not),

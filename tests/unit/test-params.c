@@ -338,11 +338,11 @@ static void accelerators(void **state)
 		{ { "size", "1M", "streams", "percpu", "disk", "a", "streams", "managed", "disk", "b" },
 			NULL, "", 0, 0, true },
 		{ { "size", "1M", "accel-queue-depth", "9" },
-			"accel-queue-depth=: allowed with accel=PROFILE only" },
+			"accel-queue-depth=: allowed with accel=PROFILE only", NULL, 0, 0, false },
 		{ { "size", "1M", "disk", "a", "accel-jitter", "9" },
-			"accel-jitter=: allowed with accel=PROFILE only" },
+			"accel-jitter=: allowed with accel=PROFILE only", NULL, 0, 0, false },
 		{ { "size", "1M", "accel-fault", "hw-error:1,5,0,-1" },
-			"accel-fault=: allowed with accel=PROFILE only" },
+			"accel-fault=: allowed with accel=PROFILE only", NULL, 0, 0, false },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
