@@ -172,6 +172,11 @@ void drain_call_help(struct disk *disk, unsigned left)
 		crew_ring(&workers, 1);
 }
 
+void drain_help_now(void)
+{
+	crew_ring(&workers, 1);
+}
+
 static bool work(struct worker *w, unsigned *turn)
 {
 	struct drain_client *client = drain_next(DRAIN_WORKER, (*turn)++);

@@ -60,6 +60,8 @@ void drain_settle(void);
 
 /* More pages wait than the caller can take: a software worker may help, if a CPU is free. */
 void drain_call_help(struct disk *disk, unsigned left);
+/* One is to, whatever the CPUs do: nobody else takes what waits. */
+void drain_help_now(void);
 
 /* CPU time of the calling thread, ns. A system call. */
 static inline uint64_t thread_cpu(void)

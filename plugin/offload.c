@@ -299,6 +299,22 @@ static unsigned wanted(const struct submitter *s)
 	return room < s->refill && s->refill - room < s->in_flight ? s->refill - room : 1;
 }
 
+/* What it holds may take its timeout; what waits behind that is not to. */
+static void await_device(struct submitter *s)
+{
+	struct drain_client *client;
+
+	if (zcomp_wait(s->queue, wanted(s), NAP))
+		return;
+	client = drain_next(DRAIN_OFFLOAD, s->turn);
+	if (!client)
+		return;
+	atomic_store_explicit(&s->full, true, memory_order_relaxed);
+	drain_leave(client, 1);
+	if (offload_full())
+		drain_help_now();
+}
+
 static bool any_work(void)
 {
 	struct drain_client *client = drain_next(DRAIN_OFFLOAD, 0);
@@ -339,7 +355,7 @@ static void *submitter_main(void *opaque)
 		if (worked)
 			naps = 0;
 		else if (s->in_flight)
-			zcomp_wait(s->queue, wanted(s), NAP);
+			await_device(s);
 		else
 			crew_rest(&offload_crew, bell, &naps, any_work, drain_settle);
 	}

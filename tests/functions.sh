@@ -101,7 +101,7 @@ check_sanitizers () {
 	! grep -qE '(ERROR|WARNING): (Address|Thread)Sanitizer|runtime error:' "$dir/server.log" ||
 	    fail "a sanitizer complains"
 	! sed -n '/ERROR: LeakSanitizer/,$p' "$dir/server.log" |
-	    grep -qE '/(plugin|streams|zpool)/[a-z0-9_]+\.c:|uzram-(asan-)?plugin' ||
+	    grep -qE '/(plugin|streams|zpool|accel_sim)/[a-z0-9_]+\.c:|uzram-(asan-)?plugin' ||
 	    fail "a leak of ours"
 }
 use_sanitizers "$UZRAM_SANITIZERS"

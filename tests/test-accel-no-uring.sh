@@ -17,3 +17,15 @@ for error in EPERM ENOSYS; do
 	"$tools/no-uring" $error "$tools/accel-do" inline 3000 >"$dir/out" || fail "inline"
 	grep -q '^30[0-9]* pages, transport inline$' "$dir/out" || fail "inline: $(cat "$dir/out")"
 done
+
+# A disk that was to have one says so too, and serves without.
+nbdkit_wrapper=("$tools/no-uring" EPERM /usr/bin/env)
+real_data "$dir/real" 8
+start_nbdkit 64M accel=iaa
+nbdcopy --flush "$dir/real" "$uri"
+nbdcopy "$uri" "$dir/back"
+cmp -n "$(wc -c <"$dir/real")" "$dir/real" "$dir/back" || fail "the content"
+[ "$(disk_stat streams.managed)" = 0 ] || fail "it has an accelerator"
+[ "$(grep -c 'warning: .*io_uring.*software compresses everything' "$dir/server.log")" = 1 ] ||
+    { cat "$dir/server.log"; fail "not one warning"; }
+stop_nbdkit

@@ -397,43 +397,52 @@ static void broken_device_is_left_alone(void **state)
 	disk_destroy(disks[0]);
 }
 
-/* One operation that the device sits on keeps no other page waiting. */
+/*
+ * One operation that the device sits on, and in order all behind it, keep no other page waiting:
+ * software takes those.
+ */
+static void run_with_one_stuck(enum accel_transport transport, enum accel_order order)
+{
+	struct accel_profile profile = profile_of("qat");
+	unsigned most = order == ACCEL_IN_ORDER ? 64 : 1;
+	unsigned char *in = malloc(2 * MIB);
+	struct disk *disk;
+	uint64_t end;
+
+	profile.transport = transport;
+	profile.order = order;
+	profile.queue_depth = 64;
+	profile.timeout_ms = 100000;
+	profile.faults[ACCEL_FAULT_TIMEOUT] = (struct accel_fault){ .probability = 100, .times = 1 };
+	configure(&profile);
+	disk = new_managed_disk("lz4", 2 * MIB, 1024, 64);
+	power_on(1);
+	make(in, 2 * MIB, TEXT);
+	for (uint64_t at = 0; at < 2 * MIB; at += 50 * PAGE_SIZE) {
+		disk_write(disk, in + at, min_u64(50 * PAGE_SIZE, 2 * MIB - at), at, false);
+		end = uz_nsec() + UINT64_C(10000000000);
+		while (stat_of(disk).stage.pages > most && uz_nsec() < end)
+			usleep(1000);
+		assert_true(stat_of(disk).stage.pages <= most);
+	}
+	assert_int_equal(accel_stats_now().faults[ACCEL_FAULT_TIMEOUT], 1);
+	assert_true(stat_of(disk).stage.pages >= 1);
+	assert_reads(disk, in, 2 * MIB, 0);
+	assert_int_equal(verb(accel_reset), 0); /* lets go of it */
+	disk_flush(disk);
+	assert_int_equal(stat_of(disk).stage.pages, 0);
+	assert_reads(disk, in, 2 * MIB, 0);
+	assert_counts_add_up(&disk, 1);
+	power_off();
+	disk_destroy(disk);
+	free(in);
+}
+
 static void stuck_operation_holds_up_nobody(void **state)
 {
 	for (size_t t = 0; t < ARRAY_SIZE(all_transports); t++) {
-		struct accel_profile profile = profile_of("qat");
-		unsigned char *in = malloc(2 * MIB);
-		struct disk *disk;
-		uint64_t end;
-
-		profile.transport = all_transports[t];
-		profile.queue_depth = 64;
-		profile.timeout_ms = 100000;
-		profile.faults[ACCEL_FAULT_TIMEOUT] = (struct accel_fault){
-			.probability = 100, .times = 1
-		};
-		configure(&profile);
-		disk = new_managed_disk("lz4", 2 * MIB, 1024, 64);
-		power_on(1);
-		make(in, 2 * MIB, TEXT);
-		for (uint64_t at = 0; at < 2 * MIB; at += MIB / 4) {
-			disk_write(disk, in + at, MIB / 4, at, false);
-			end = uz_nsec() + UINT64_C(10000000000);
-			while (stat_of(disk).stage.pages > 1 && uz_nsec() < end)
-				usleep(1000);
-			assert_true(stat_of(disk).stage.pages <= 1);
-		}
-		assert_int_equal(accel_stats_now().faults[ACCEL_FAULT_TIMEOUT], 1);
-		assert_int_equal(stat_of(disk).stage.pages, 1);
-		assert_reads(disk, in, 2 * MIB, 0);
-		assert_int_equal(verb(accel_reset), 0); /* lets go of it */
-		disk_flush(disk);
-		assert_int_equal(stat_of(disk).stage.pages, 0);
-		assert_reads(disk, in, 2 * MIB, 0);
-		assert_counts_add_up(&disk, 1);
-		power_off();
-		disk_destroy(disk);
-		free(in);
+		run_with_one_stuck(all_transports[t], ACCEL_OUT_OF_ORDER);
+		run_with_one_stuck(all_transports[t], ACCEL_IN_ORDER);
 	}
 }
 
