@@ -10,7 +10,7 @@
 
 struct nbd_api nbd_api;
 
-int nbd_api_load(struct uz_error *e)
+static int load(struct uz_error *e)
 {
 	void *lib = dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL);
 
@@ -22,5 +22,17 @@ int nbd_api_load(struct uz_error *e)
 	if (!nbd_api.name##_)                                                                      \
 		return uz_fail(e, ENOSYS, "NBD backings: %s lacks %s", LIBRARY, #name);
 	NBD_API(LOAD)
+	return 0;
+}
+
+int nbd_api_load(struct uz_error *e)
+{
+	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+	static bool loaded;
+
+	LOCK_SCOPE(&lock);
+	if (!loaded && load(e) == -1)
+		return -1;
+	loaded = true;
 	return 0;
 }

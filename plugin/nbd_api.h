@@ -39,7 +39,7 @@ struct nbd_api {
 };
 extern struct nbd_api nbd_api;
 
-/* From then on the functions may be called. 0, or -1 with *e filled. Before any thread. */
+/* From then on the functions may be called. 0, or -1 with *e filled. */
 int nbd_api_load(struct uz_error *e);
 
 /* They keep their names. */
