@@ -210,6 +210,8 @@ static void set_phase(enum phase to)
 	}
 }
 
+static uint64_t last_faults; /* when the backing last failed on purpose; 0: not yet */
+
 static void check_all(void)
 {
 	static log_loc_t locs[NR_OWNERS];
@@ -231,11 +233,15 @@ static void check_all(void)
 	log_get_stats(t.log, &st);
 	if (st.bytes_used != used || st.records != n)
 		DIE("statistics");
+	if (phase != PLAIN)
+		last_faults = uz_nsec();
 	if (phase == PLAIN) {
 		for (unsigned i = 0; i < 8 && log_clean_wanted(t.log); i++)
 			log_clean(t.log, 1000);
 		log_get_stats(t.log, &st);
-		if (st.bytes_allocated > st.bytes_used / 4 * 5 + st.segment && !damage)
+		/* The cleaner leaves a segment that it could not read alone for 30 s. */
+		if (st.bytes_allocated > st.bytes_used / 4 * 5 + st.segment && !damage &&
+			(!last_faults || uz_nsec() - last_faults > UINT64_C(31000000000)))
 			DIE("%lu bytes allocated for %lu used", (unsigned long)st.bytes_allocated,
 				(unsigned long)st.bytes_used);
 	}
