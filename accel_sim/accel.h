@@ -172,6 +172,9 @@ const char *accel_profile_names(void);
 int accel_profile_set(struct accel_profile *profile, const char *key, const char *value, char *err,
 	size_t errlen);
 
+/* Is the codec of that name among its codecs? */
+bool accel_profile_has(const struct accel_profile *profile, const char *codec);
+
 /* "devices, queues, ...": the keys of accel_profile_set(), for messages. */
 const char *accel_profile_keys(void);
 

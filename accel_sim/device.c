@@ -245,9 +245,14 @@ static bool listed(const char *list, const char *name)
 	return false;
 }
 
+bool accel_profile_has(const struct accel_profile *profile, const char *codec)
+{
+	return !profile->codecs[0] || listed(profile->codecs, codec);
+}
+
 bool accel_can(const struct accel_device *dev, const char *codec, bool decompress)
 {
 	if (decompress && !dev->profile.decompress)
 		return false;
-	return !dev->profile.codecs[0] || listed(dev->profile.codecs, codec);
+	return accel_profile_has(&dev->profile, codec);
 }

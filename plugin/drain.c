@@ -53,12 +53,12 @@ void drain_pushed(struct disk *disk, unsigned waiting)
 {
 	unsigned batch = atomic_load_explicit(&disk->batch, memory_order_relaxed);
 
-	crew_pushed(disk->managed && is_offloaded(disk) ? &offload_crew : &workers, waiting, batch);
+	crew_pushed(is_offloaded(disk) ? &offload_crew : &workers, waiting, batch);
 }
 
 void drain_wake(struct disk *disk)
 {
-	crew_ring(disk->managed && is_offloaded(disk) ? &offload_crew : &workers, 1);
+	crew_ring(is_offloaded(disk) ? &offload_crew : &workers, 1);
 }
 
 bool drain_running(void)

@@ -400,7 +400,7 @@ static unsigned choose_submitters(unsigned queues, unsigned depth)
 int offload_start(struct uz_error *e)
 {
 	struct accel_device *dev = zcomp_accel_ref();
-	unsigned depth, n = choose_submitters(zcomp_accel_queues(&depth), depth);
+	unsigned depth, queues = zcomp_accel_queues(&depth), n = choose_submitters(queues, depth);
 	int err = 0;
 
 	if (!dev)

@@ -167,19 +167,6 @@ static int codec_decompress(const struct accel_codec *codec, unsigned engine, co
 	return run(m->ops->decompress, m, engine, src, src_len, dst, dst_len);
 }
 
-/* Is the name among the space-separated ones? "": any is. */
-static bool has_codec(const char *codecs, const char *name)
-{
-	size_t len = strlen(name);
-
-	if (!*codecs)
-		return true;
-	for (; *codecs; codecs += strcspn(codecs, " "), codecs += *codecs == ' ')
-		if (strcspn(codecs, " ") == len && memcmp(codecs, name, len) == 0)
-			return true;
-	return false;
-}
-
 /* The device will have no more engine threads than there are CPUs. */
 static unsigned max_engine_threads(void)
 {
@@ -195,7 +182,7 @@ int managed_setup(const struct zcomp_ops *ops, struct zcomp_params *params)
 	params->managed = NULL;
 	if (!configured)
 		return 0;
-	if (!has_codec(profile.codecs, ops->name)) {
+	if (!accel_profile_has(&profile, ops->name)) {
 		backend_explain(line, sizeof(line),
 				"accel=%s has no %s (it has: %s): software compresses that",
 				profile.name, ops->name, profile.codecs);
