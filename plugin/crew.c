@@ -26,7 +26,7 @@ static void sleep_on(struct crew *crew, uint32_t bell, long ns)
 }
 
 void crew_rest(struct crew *crew, uint32_t bell, unsigned *naps, bool (*any_work)(void),
-	void (*quiet)(void))
+	bool (*quiet)(void))
 {
 	bool napper = !atomic_exchange(&crew->napper, true);
 
@@ -35,8 +35,9 @@ void crew_rest(struct crew *crew, uint32_t bell, unsigned *naps, bool (*any_work
 		sleep_on(crew, bell, 0);
 	} else if (++*naps < QUIET) {
 		sleep_on(crew, bell, NAP);
+	} else if (quiet()) {
+		--*naps; /* the caller looks for work first */
 	} else {
-		quiet();
 		atomic_store(&crew->asleep, true);
 		if (!any_work())
 			sleep_on(crew, bell, 0);

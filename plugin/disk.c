@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* A disk's life, its limit, its counters. */
+#include <limits.h>
 #include <stdio.h>
 #include <sys/sysinfo.h>
 
@@ -47,10 +48,14 @@ unsigned disk_writers(struct disk *disk, uint64_t now)
 	return n;
 }
 
+bool disk_settle_some(struct disk *disk, unsigned long steps)
+{
+	return !disk->config.swap && zpool_settle(disk->pool, steps);
+}
+
 void disk_settle(struct disk *disk)
 {
-	if (!disk->config.swap)
-		zpool_settle(disk->pool);
+	disk_settle_some(disk, ULONG_MAX);
 }
 
 bool disk_charge(struct disk *disk, int64_t bytes)

@@ -118,8 +118,9 @@ unsigned disk_writers(struct disk *disk, uint64_t now);
 /* What waits for compression stays raw; no other thread has anything of it after. No I/O may run. */
 void disk_drop_stage(struct disk *disk);
 
-/* Memory that only staging needed goes back to the system. */
+/* Memory that only staging needed goes back to the system; see zpool_settle(). */
 void disk_settle(struct disk *disk);
+bool disk_settle_some(struct disk *disk, unsigned long steps);
 
 /* A request of that kind, begun at `start` (uz_nsec()), is done. */
 static inline void count_latency(struct disk *disk, enum disk_op op, uint64_t start)

@@ -22,6 +22,9 @@
 #define ALONE_MAX (640 * 1000 * 1000ull)
 #define PROBE_BATCHES 2 /* that may be staged at the next try; twice as many whenever it pays */
 
+/* For each disk, before somebody looks for work again: a fraction of a millisecond. */
+#define SETTLE_STEPS 512
+
 struct worker {
 	pthread_t thread;
 	unsigned nr;
@@ -203,10 +206,11 @@ static bool work(struct worker *w, unsigned *turn)
 	return true;
 }
 
-void drain_settle(void)
+bool drain_settle(void)
 {
 	struct drain_client *client;
 	unsigned i, n = 0;
+	bool more = false;
 
 	do {
 		pthread_mutex_lock(&drain.lock);
@@ -216,11 +220,12 @@ void drain_settle(void)
 			client->users++;
 		pthread_mutex_unlock(&drain.lock);
 		if (client) {
-			disk_settle(client->disk);
+			more |= disk_settle_some(client->disk, SETTLE_STEPS);
 			drain_leave(client, 1);
 		}
 		n++;
 	} while (client);
+	return more;
 }
 
 static bool any_work(void)

@@ -35,10 +35,11 @@ static inline void crew_pushed(struct crew *crew, unsigned waiting, unsigned bat
 /*
  * Until there may be work. `bell` was read before the caller looked for work; `any_work` looks once
  * more, taking the stages' locks, so that a writer who pushes after that sees that all are asleep.
- * `quiet` is called before all sleep. *naps: the caller's, 0 after each work.
+ * `quiet` is called before all sleep, again and again while it says that there is more to do.
+ * *naps: the caller's, 0 after each work.
  */
 void crew_rest(struct crew *crew, uint32_t bell, unsigned *naps, bool (*any_work)(void),
-	void (*quiet)(void));
+	bool (*quiet)(void));
 
 /* Starts a thread of the crew, signals blocked. 0 or an errno. */
 int crew_start(struct crew *crew, pthread_t *thread, const char *name, void *(*main)(void *),
@@ -55,8 +56,9 @@ struct drain_client *drain_next(enum drain_who who, unsigned start);
 void drain_enter(struct drain_client *client, unsigned n);
 void drain_leave(struct drain_client *client, unsigned n);
 
-/* Memory that only staging needed goes back, on each disk. */
-void drain_settle(void);
+/* Memory that only staging needed goes back, on each disk, a little at a time. True: there is more.
+ */
+bool drain_settle(void);
 
 /* More pages wait than the caller can take: a software worker may help, if a CPU is free. */
 void drain_call_help(struct disk *disk, unsigned left);

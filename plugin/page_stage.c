@@ -7,6 +7,8 @@
  * for the very content it was made from, and the object itself may be overwritten in place, moved
  * or freed at any time.
  */
+#include <limits.h>
+
 #include "disk_priv.h"
 
 /* 0 also where the token is another's: of a page that is written back. */
@@ -112,7 +114,7 @@ bool io_wait_for_room(struct page_io *io)
 		return false;
 	}
 	/* Raw pages that have gone leave holes between those that stay. */
-	zpool_settle(disk->pool);
+	zpool_settle(disk->pool, ULONG_MAX);
 	errno = ENOSPC;
 	return true;
 }
@@ -128,7 +130,7 @@ zhandle_t io_cell(struct page_io *io, size_t len, uint64_t index)
 		return val;
 	if (val)
 		zpool_free(disk->pool, val);
-	zpool_settle(disk->pool);
+	zpool_settle(disk->pool, ULONG_MAX);
 	return zpool_alloc(disk->pool, len, index);
 }
 

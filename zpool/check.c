@@ -64,7 +64,7 @@ static bool check_free_lists(struct zpool *pool, uint64_t *nr)
 	return true;
 }
 
-bool zpool_check(struct zpool *pool)
+static bool check(struct zpool *pool)
 {
 	static __thread struct tally sum[NR_CLASSES];
 	uint64_t unused = 1, pages = 0; /* span 0 */
@@ -96,4 +96,15 @@ bool zpool_check(struct zpool *pool)
 	}
 	CHECK(pages == atomic_load(&pool->pages));
 	return true;
+}
+
+bool zpool_check(struct zpool *pool)
+{
+	bool ok;
+
+	/* Whoever has time may be settling. */
+	pthread_mutex_lock(&pool->compact_lock);
+	ok = check(pool);
+	pthread_mutex_unlock(&pool->compact_lock);
+	return ok;
 }

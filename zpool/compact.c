@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Compaction: objects move from the sparsest span of a class to its fullest. */
+#include <limits.h>
+
 #include "pool.h"
 
 /* Objects found busy in one class before the pass leaves it as it is. */
@@ -118,23 +120,29 @@ static bool class_step(struct zpool *pool, struct size_class *c, unsigned *busy,
 	return more;
 }
 
-static void compact_class(struct zpool *pool, struct size_class *c, size_t *pages)
+/* At most `steps` of it. False: it is done. */
+static bool compact_class(
+	struct zpool *pool, struct size_class *c, size_t *pages, unsigned long steps)
 {
 	unsigned busy = 0;
 
 	while (class_step(pool, c, &busy, pages))
-		;
+		if (--steps == 0)
+			return true;
+	return false;
 }
 
-void zpool_settle(struct zpool *pool)
+bool zpool_settle(struct zpool *pool, unsigned long steps)
 {
 	size_t pages = 0;
+	bool more;
 
 	/* A compaction that is running does it all. */
 	if (!pool->move || pthread_mutex_trylock(&pool->compact_lock) != 0)
-		return;
-	compact_class(pool, &pool->classes[CLASS_HUGE], &pages);
+		return false;
+	more = compact_class(pool, &pool->classes[CLASS_HUGE], &pages, steps);
 	pthread_mutex_unlock(&pool->compact_lock);
+	return more;
 }
 
 size_t zpool_compact(struct zpool *pool, zpool_progress_fn *progress, void *opaque)
@@ -146,7 +154,7 @@ size_t zpool_compact(struct zpool *pool, zpool_progress_fn *progress, void *opaq
 	pthread_mutex_lock(&pool->compact_lock);
 	/* Largest first: that is where the memory is. */
 	for (unsigned i = NR_CLASSES; i-- > 0;) {
-		compact_class(pool, &pool->classes[i], &pages);
+		compact_class(pool, &pool->classes[i], &pages, ULONG_MAX);
 		if (progress && !progress(opaque, NR_CLASSES - i, NR_CLASSES))
 			break;
 	}

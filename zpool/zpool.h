@@ -157,12 +157,12 @@ int zpool_refill(struct zpool *pool);
  * For objects of whole pages that come and go: up to `bytes` of their emptied spans stay resident
  * for the next ones, counted in zpool_stats' `pages`. zpool_give_back() lets them go, true if there
  * were any; an allocation that can get no other page does so itself. zpool_settle() also moves
- * such objects together, as zpool_compact() would, and does nothing beside one. Both for a thread
- * that has time.
+ * such objects together, `steps` of them (half a microsecond each) at most, as zpool_compact()
+ * would, and does nothing beside one; true: there are more. Both for a thread that has time.
  */
 void zpool_keep_pages(struct zpool *pool, uint64_t bytes);
 bool zpool_give_back(struct zpool *pool);
-void zpool_settle(struct zpool *pool);
+bool zpool_settle(struct zpool *pool, unsigned long steps);
 
 struct zpool_stats {
 	uint64_t objects;	  /* objects stored */
@@ -185,7 +185,7 @@ void zpool_reset_compacted(struct zpool *pool);
 /*
  * Checks every span and class against the invariants in zpool/pool.h; true if
  * all hold, else one line on stderr for the first that does not. Linear in the
- * pool's size; no other call may be running. For tests.
+ * pool's size; no other call but zpool_settle() may be running. For tests.
  */
 bool zpool_check(struct zpool *pool);
 

@@ -4,6 +4,7 @@
  * shrink, move, compact, bounds. Usage: test-zpool-model [STEPS [SEED]].
  */
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -209,7 +210,7 @@ static void walk(uint64_t steps, bool locked)
 		if (i % 30000 == 0)
 			zpool_keep_pages(pool, rng() % 3 ? rng() % (4 << 20) : 0);
 		if (i % 70000 == 0)
-			zpool_settle(pool);
+			zpool_settle(pool, ULONG_MAX);
 		if (i % 250000 == 0)
 			zpool_set_reserve(pool, rng() % 2 ? 2 << 20 : 0, NULL, NULL);
 	}
