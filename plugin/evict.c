@@ -19,7 +19,8 @@
 
 #define MS UINT64_C(1000000) /* ns */
 
-#define SLOW_MAX   (100 * MS) /* what a write is slowed at most */
+#define SLOW_MAX   (100 * MS) /* what a write is slowed at most, for memory */
+#define SLOW_CLEAN (4 * MS)   /* and for the log's sake */
 #define SLOW_STEP  (2 * MS)
 #define WAIT_STEP  (20 * MS) /* for room, until the writer tries again anyway */
 #define STAGE_WAIT (20 * MS) /* for staged pages, where nothing else can go */
@@ -407,9 +408,29 @@ static uint64_t slowness(struct disk *disk)
 	return share >= 1 ? SLOW_MAX : (uint64_t)(share * share * (double)SLOW_MAX);
 }
 
+/* In the second half of what the cleaner's aim leaves to the promise, if it does what it can. */
+static uint64_t cleaner_lags(struct disk *disk)
+{
+	double share;
+
+	if (!disk->wb.evict.running || disk->wb.evict.stop || disk->wb.hold)
+		return 0;
+	share = log_pressure(disk->log) * 2 - 1;
+	if (share <= 0 || uz_nsec() < disk->wb.evict.clean_after)
+		return 0;
+	return share >= 1 ? SLOW_CLEAN : (uint64_t)(share * (double)SLOW_CLEAN);
+}
+
+static uint64_t slow_for(struct disk *disk)
+{
+	uint64_t memory = slowness(disk);
+
+	return memory ? memory : cleaner_lags(disk);
+}
+
 void evict_throttle(struct disk *disk, struct page_io *io)
 {
-	uint64_t start, slept = 0, slow = slowness(disk);
+	uint64_t start, slept = 0, slow = slow_for(disk);
 
 	if (likely(!slow))
 		return;
@@ -421,7 +442,7 @@ void evict_throttle(struct disk *disk, struct page_io *io)
 
 		nanosleep(&ts, NULL);
 		slept = uz_nsec() - start;
-		slow = slowness(disk);
+		slow = slow_for(disk);
 	}
 	io->counts[C_THROTTLED]++;
 	io->counts[C_THROTTLED_NS] += (int64_t)slept;

@@ -186,10 +186,17 @@ void log_free(struct log *log, log_loc_t loc);
 bool log_clean_wanted(struct log *log);
 
 /*
+ * How far bytes_allocated has come from what log_clean() aims at to what it promises: 0 to 1, and
+ * beyond. Who frees records faster than it can follow had better wait for it. Cheap.
+ */
+double log_pressure(struct log *log);
+
+/*
  * Trims free segments, and empties the ones with the least live bytes, at most `max` of them,
- * until bytes_allocated <= bytes_used / 0.8 + one segment and there are free ones. Returns how many
- * segments it made free or trimmed; 0: nothing can be done now. Moves at most a segment's records,
- * a chunk in flight, at once; nobody waits for it.
+ * until bytes_allocated <= bytes_used / 0.8 + one segment (and what is on its way), with some room
+ * to spare, and there are free ones. Returns how many segments it made free or trimmed; 0: nothing
+ * can be done now. Moves at most a segment's records, a chunk in flight, at once; nobody waits for
+ * it.
  */
 unsigned log_clean(struct log *log, unsigned max);
 

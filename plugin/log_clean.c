@@ -30,10 +30,20 @@ struct victim {
 
 /* --- what there is to do --- */
 
-/* Bytes allocated beyond what is aimed at. */
+/*
+ * Bytes allocated beyond what is aimed at. log.h promises used / 0.8 + one segment; records die
+ * while the cleaner works, so its own aim is lower: used / 0.84 + half a segment.
+ */
 static int64_t excess(struct log *log, uint64_t allocated)
 {
-	return (int64_t)allocated - (int64_t)(log->used + log->used / 4 + seg_size(log));
+	return (int64_t)allocated - (int64_t)(log->used + log->used / 16 * 3 + seg_size(log) / 2);
+}
+
+double log_pressure(struct log *log)
+{
+	int64_t over = excess(log, log->allocated);
+
+	return over <= 0 ? 0 : (double)over / (double)(log->used / 16 + seg_size(log) / 2);
 }
 
 /* Free segments that should be there for writers, beside the reserve. */

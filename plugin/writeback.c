@@ -36,6 +36,7 @@ struct wb_pass {
 	bool (*enough)(void *opaque, double share);
 	void *opaque;
 	uint64_t counts[WB_CLASSES]; /* pages of each class */
+	bool by_class;		     /* candidates are to be sorted */
 	enum wb_end end;
 };
 
@@ -344,8 +345,8 @@ static enum wb_end send_all(struct wb_pass *p)
 	enum wb_end end = WB_DONE;
 	size_t i = 0, before;
 
-	/* Within a class as they lie on the disk: so they may be read together. */
-	if (p->filter->from != p->filter->to && p->filter->request)
+	/* Within a class as they lie on the disk. */
+	if (p->by_class)
 		qsort(p->candidates, p->nr, sizeof(*p->candidates), compare);
 	while (i < p->nr && end == WB_DONE) {
 		before = i;
@@ -408,7 +409,23 @@ static enum wb_end run_classes(struct wb_pass *p, unsigned from, unsigned to)
 	return p->end;
 }
 
-/* The largest class first; as many at a time as the memory for candidates holds. */
+/* Nothing is known that would end the pass before its last page. */
+static bool can_all_go(struct wb_pass *p)
+{
+	struct log_stats st;
+	uint64_t bytes = 0;
+
+	for (unsigned i = 0; i < WB_CLASSES; i++)
+		bytes += p->counts[i] * LOG_RECORD(i * 64);
+	log_get_stats(p->disk->log, &st);
+	return !atomic_load(&p->disk->wb.limit_enable) &&
+	       bytes + bytes / 16 < st.segments_free * st.segment;
+}
+
+/*
+ * The largest class first, if it may be that not all can go; as many at a time as the memory for
+ * candidates holds. Else as they lie on the disk: who reads a few together finds them together.
+ */
 static enum wb_end run_by_class(struct wb_pass *p)
 {
 	enum wb_end end = WB_DONE;
@@ -420,6 +437,9 @@ static enum wb_end run_by_class(struct wb_pass *p)
 		return WB_STOPPED;
 	for (int i = 0; i <= to; i++)
 		p->total += p->counts[i];
+	p->by_class = !can_all_go(p);
+	if (!p->by_class)
+		return run_classes(p, 0, WB_CLASSES - 1);
 	for (; to >= 0 && end == WB_DONE; to = from - 1) {
 		uint64_t sum = p->counts[to];
 

@@ -80,7 +80,7 @@ struct writeback {
 		_Atomic unsigned waiters;
 		_Atomic uint64_t freed;	    /* bytes, ever */
 		uint64_t started, finished; /* rounds; lock */
-		uint64_t clean_after;	    /* ns; the thread's */
+		_Atomic uint64_t clean_after; /* ns */
 	} evict;
 	_Atomic uint64_t passes;
 	struct log_stats since; /* as of disk_drop_stats() */
@@ -162,7 +162,8 @@ void evict_kick(struct disk *disk);
 /* So many bytes of memory were freed. */
 void evict_freed(struct disk *disk, uint64_t bytes);
 
-/* At the beginning of a write, nothing held: slows it as the limit nears, 100 ms at most. */
+/* At the beginning of a write, nothing held: slows it as the limit nears, 100 ms at most, and when
+ * the log's cleaner does not keep up, 4 ms. */
 void evict_throttle(struct disk *disk, struct page_io *io);
 
 /*
