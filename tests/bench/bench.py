@@ -19,8 +19,10 @@ from dataclasses import dataclass
 
 sys.dont_write_bytecode = True
 from accel_row import measure_accel  # noqa: E402
+from offload_row import measure_offload  # noqa: E402
 from peers import (BenchError, PAGE, Programs, Server, ZRAM_TABLE_ENTRY,  # noqa: E402
-                   ZramDevice, run_program, zram_missing)
+                   ZramDevice, median_ratio, run_program, zram_missing)
+from wb_row import measure_wb  # noqa: E402
 
 K128 = 128 << 10
 MIB = 1 << 20
@@ -95,6 +97,9 @@ TARGETS = {
     "accel": {"host-us": ("<=", 0.5), "closed-us": ("<=", 1.0), "in-flight": (">=", 256),
               "iaa-8-each": ("<=", 1.1), "iaa-8-batch": ("<=", 1.1), "hisi-off": ("<=", 0.15),
               "zstd-batch-gain": ("<=", 0.01)},
+    "offload": {"zstd-engine": (">", 1.0), "zstd-software": (">", 1.0),
+                "lz4-engine": (">", 1.0), "lz4-software": (">", 1.0),
+                "in-flight": (">=", 256), "batched": (">", 0.5)},
     "wb": {"write": (">=", 1.0), "read": (">=", 1.0), "bytes": ("<=", 1.03, 1.01)},
     "empty": {"start-16T-s": ("<=", 0.1), "rss-16T-MiB": ("<=", 8.0)},
 }
@@ -222,11 +227,6 @@ class Bench:
         return json.loads(out)
 
 
-def median_ratio(figures, reference):
-    """Of each round's ratio."""
-    return statistics.median(a / b for a, b in zip(figures, reference))
-
-
 def verdict(row, ratios, limits):
     """`ok`, `short`, or `limit` if the report accounts for all that is short."""
     short = [key for key, target in TARGETS[row].items()
@@ -238,7 +238,7 @@ def verdict(row, ratios, limits):
 
 def is_short(target, value):
     op, bound = target[:2]
-    return value < bound if op == ">=" else value > bound
+    return {">=": value < bound, ">": value <= bound, "<=": value > bound}[op]
 
 
 def read_limits(source):
@@ -413,47 +413,6 @@ def measure_mem(bench, limits):
                        details)
 
 
-def measure_wb(bench, limits):
-    """The second tier beside raw pages through the same I/O, on one file."""
-    path = os.path.join(bench.build, "bench/wb.img")
-    # Pages of a request, threads: 32 in flight, as two connections ask; and single pages.
-    shapes = {"read": (16, 2), "scattered": (1, 32)}
-    speeds = {mode: {"write": [], **{name: [] for name in shapes}} for mode in ("uzram", "raw")}
-    tight, cpu, io = [], {"uzram": [], "raw": []}, None
-    try:
-        for number in range(bench.rounds + 1):
-            for mode in ("uzram", "raw") if number % 2 else ("raw", "uzram"):
-                for name, (group, threads) in shapes.items():
-                    done = bench.programs.writeback(mode, path, depth=32, group=group,
-                                                    threads=threads if mode == "uzram" else 1,
-                                                    verify=number == 0)
-                    if number == 0:
-                        continue
-                    if name == "read":
-                        speeds[mode]["write"].append(done["pages"] / done["write"]["wall"])
-                        cpu[mode].append(done["write"]["cpu"] / done["pages"] * 1e6)
-                    speeds[mode][name].append(done["pages"] / done["read"]["wall"])
-                    io = done["io"]
-                    if mode == "uzram":
-                        tight.append(done["bytes"] / done["compressed"])
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
-    ratios = {name: median_ratio(mine, speeds["raw"][name])
-              for name, mine in speeds["uzram"].items()}
-    ratios["bytes"] = statistics.median(tight)
-    figures = {mode: {name: round(statistics.median(s)) for name, s in of.items()}
-               for mode, of in speeds.items()}
-    mine = figures["uzram"]
-    note = (f"pages/s written back by one command, 32 in flight, by {io}; read back {mine['read']} "
-            f"pages/s by 2 threads in requests of 16 pages, {mine['scattered']} by 32 threads of a page each "
-            "(raw: one thread, 32 in flight); bytes = records with headers over compressed bytes; "
-            f"CPU us a page written {statistics.median(cpu['uzram']):.2f}, raw "
-            f"{statistics.median(cpu['raw']):.2f}; no NBD")
-    return make_result("wb", mine["write"], "pages/s", {"raw": figures["raw"]}, ratios, limits,
-                       note, {"speeds": speeds})
-
-
 def measure_empty(bench, limits):
     """Start-up time and resident memory beside nbdkit's null plugin."""
     sizes = {"1G": 1 << 30, "100G": 100 << 30, "16T": 16 << 40}
@@ -513,9 +472,10 @@ def measure_lat4k(bench, limits):
                        ratios, limits, note, middle)
 
 
-def make_accel(bench, limits):
-    figure, rivals, ratios, note, detail = measure_accel(bench)
-    return make_result("accel", figure, "us", rivals, ratios, limits, note, detail)
+def measure_alone(bench, row, measure, limits):
+    """A row that has a module of its own."""
+    figure, unit, rivals, ratios, note, detail = measure(bench)
+    return make_result(row, figure, unit, rivals, ratios, limits, note, detail)
 
 
 def number(value):
@@ -534,7 +494,7 @@ def format_ratio(result, key):
     target = TARGETS[result["row"]].get(key)
     if not target:
         return text
-    sign = {True: "short of" if target[0] == ">=" else "over", False: target[0]}
+    sign = {True: "over" if target[0] == "<=" else "short of", False: target[0]}
     text += f" ({sign[is_short(target, result['ratios'][key])]} {target[1]:g}"
     if len(target) > 2:
         text += f", goal {target[2]:g}"
@@ -651,8 +611,9 @@ def main():
                 for row in io_rows(bench.cpus)}
     measures["mem"] = lambda: measure_mem(bench, limits)
     measures["lat4k"] = lambda: measure_lat4k(bench, limits)
-    measures["accel"] = lambda: make_accel(bench, limits)
-    measures["wb"] = lambda: measure_wb(bench, limits)
+    for name, measure in (("accel", measure_accel), ("offload", measure_offload),
+                          ("wb", measure_wb)):
+        measures[name] = lambda n=name, m=measure: measure_alone(bench, n, m, limits)
     measures["empty"] = lambda: measure_empty(bench, limits)
     for name in options.rows:
         if name not in measures:

@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import socket
+import statistics
 import struct
 import subprocess
 import tempfile
@@ -32,6 +33,11 @@ def run_program(argv, timeout=120):
         raise BenchError(f"{os.path.basename(argv[0])}: status {done.returncode}: "
                          f"{done.stderr.strip()}")
     return done.stdout
+
+
+def median_ratio(figures, reference):
+    """Of each round's ratio."""
+    return statistics.median(a / b for a, b in zip(figures, reference))
 
 
 def nbd_handshake(path):

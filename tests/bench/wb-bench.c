@@ -10,27 +10,19 @@
  */
 #include <config.h>
 
+#include "inproc.h"
+
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/resource.h>
-#include <sys/stat.h>
-#include <time.h>
 
 #include "plugin/backing.h"
 #include "plugin/disk.h"
 #include "streams/zcomp.h"
 
 #define FILL_PAGES 32 /* in a request that fills the disk */
-
-struct times {
-	double wall, cpu;
-};
 
 struct bench {
 	const unsigned char **pages; /* of the data */
@@ -44,18 +36,6 @@ struct bench {
 	struct backing *backing;
 };
 
-static void __attribute__((noreturn, format(printf, 1, 2))) die(const char *fmt, ...)
-{
-	va_list args;
-
-	fprintf(stderr, "wb-bench: ");
-	va_start(args, fmt);
-	vfprintf(stderr, fmt, args);
-	va_end(args);
-	fputc('\n', stderr);
-	exit(1);
-}
-
 static void *buffer(size_t bytes)
 {
 	void *p = aligned_alloc(PAGE_SIZE, bytes);
@@ -66,27 +46,9 @@ static void *buffer(size_t bytes)
 	return p;
 }
 
-static bool same_filled(const unsigned char *page)
-{
-	return memcmp(page, page + 8, PAGE_SIZE - 8) == 0;
-}
-
 static void map_data(struct bench *b, const char *path, uint64_t max)
 {
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	const unsigned char *data;
-	struct stat st;
-
-	if (fd < 0 || fstat(fd, &st) != 0 || st.st_size < (off_t)PAGE_SIZE)
-		die("%s: no data there", path);
-	data = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED | MAP_POPULATE, fd, 0);
-	b->pages = malloc((size_t)st.st_size / PAGE_SIZE * sizeof(*b->pages));
-	if (data == MAP_FAILED || !b->pages)
-		die("%s: no memory", path);
-	close(fd);
-	for (off_t i = 0; i < st.st_size / (off_t)PAGE_SIZE && b->nr < max; i++)
-		if (!same_filled(data + i * PAGE_SIZE))
-			b->pages[b->nr++] = data + i * PAGE_SIZE;
+	b->pages = map_pages(path, max, &b->nr);
 	b->nr -= b->nr % FILL_PAGES;
 }
 
@@ -110,24 +72,11 @@ static void shuffle(struct bench *b)
 	}
 }
 
-static struct times now(void)
-{
-	struct timespec ts;
-	struct rusage ru;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	getrusage(RUSAGE_SELF, &ru);
-	return (struct times){ (double)ts.tv_sec + (double)ts.tv_nsec * 1e-9,
-		(double)(ru.ru_utime.tv_sec + ru.ru_stime.tv_sec) +
-			(double)(ru.ru_utime.tv_usec + ru.ru_stime.tv_usec) * 1e-6 };
-}
-
 static void print_phase(const char *name, struct times begin)
 {
-	struct times end = now();
+	struct times took = times_since(begin);
 
-	printf(",\"%s\":{\"wall\":%.6f,\"cpu\":%.6f}", name, end.wall - begin.wall,
-		end.cpu - begin.cpu);
+	printf(",\"%s\":{\"wall\":%.6f,\"cpu\":%.6f}", name, took.wall, took.cpu);
 }
 
 /* The next group's first page. */
@@ -210,7 +159,7 @@ static void run_uzram(struct bench *b, const char *path)
 	fill_disk(b);
 	disk_get_stat(b->disk, &st);
 	printf("\"compressed\":%" PRIu64, st.mm.compr_data_size);
-	begin = now();
+	begin = times_now();
 	if (disk_writeback(b->disk, &request, NULL, NULL, &result, &e) != 0)
 		die("%s", e.text);
 	print_phase("write", begin);
@@ -218,7 +167,7 @@ static void run_uzram(struct bench *b, const char *path)
 		die("%" PRIu64 " pages were written back", result.pages);
 	disk_get_stat(b->disk, &st);
 	printf(",\"bytes\":%" PRIu64 ",\"io\":\"%s\"", st.bd.bytes_used, st.bd.kind);
-	begin = now();
+	begin = times_now();
 	run_threads(b, read_disk);
 	print_phase("read", begin);
 	disk_destroy(b->disk);
@@ -311,14 +260,14 @@ static void run_raw(struct bench *b, const char *path)
 	if (!b->backing || backing_start(b->backing, &e) != 0)
 		die("%s", e.text);
 	backing_get_info(b->backing, &info);
-	begin = now();
+	begin = times_now();
 	window_open(&w, b);
 	for (uint64_t i = 0; i < b->nr; i++)
 		window_send(&w, BACKING_WRITE, i);
 	window_close(&w);
 	printf("\"bytes\":%" PRIu64 ",\"io\":\"%s\"", b->nr * PAGE_SIZE, info.kind);
 	print_phase("write", begin);
-	begin = now();
+	begin = times_now();
 	run_threads(b, read_raw);
 	print_phase("read", begin);
 	backing_close(b->backing);
