@@ -291,12 +291,16 @@ static bool feed(struct submitter *s)
 	return true;
 }
 
-/* So many completions let a batch in; or all there are. */
+/*
+ * So many completions let a batch in; or are worth looking, as waiting for each costs as much as
+ * compressing it would; or all there are.
+ */
 static unsigned wanted(const struct submitter *s)
 {
 	unsigned room = zcomp_queue_free(s->queue);
+	unsigned n = room < s->refill ? s->refill - room : s->refill;
 
-	return room < s->refill && s->refill - room < s->in_flight ? s->refill - room : 1;
+	return n < s->in_flight ? n : s->in_flight;
 }
 
 /* What it holds may take its timeout; what waits behind that is not to. */
