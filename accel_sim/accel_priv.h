@@ -144,6 +144,7 @@ struct accel_qp {
 	uint64_t busy_tries;	/* for the busy fault */
 	uint32_t pace_ns;	/* of service lately, on the wall */
 	struct host_stats hs;
+	_Atomic int cpu; /* the owner ran on lately; -1: nobody waits */
 	_Alignas(CACHE_LINE) _Atomic uint32_t cq_head;
 	_Atomic uint32_t need;	/* valid while sleeping: completions the owner waits for */
 	_Atomic uint32_t sleeping;
@@ -188,6 +189,7 @@ struct engine {
 	_Atomic uint32_t asleep;  /* is in io_uring, or about to be */
 	_Atomic uint64_t rung_at; /* wall: when `sleeping` was last cleared by a host */
 	_Atomic uint64_t done_at; /* wall: when it last finished an operation */
+	_Atomic int cpu;	  /* it ran on lately */
 	counter_t busy_ns, spurious, lost;
 };
 

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Engine threads: look around for work, spin a little, sleep. */
 #ifndef _GNU_SOURCE
-#define _GNU_SOURCE /* pthread_setname_np() */
+#define _GNU_SOURCE /* pthread_setname_np(), sched_getcpu() */
 #endif
 #include <errno.h>
+#include <sched.h>
 #include <semaphore.h>
 #include <signal.h>
 #include <stdio.h>
@@ -129,12 +130,29 @@ static bool any_work(struct engine *e)
 	return stopping(e) || atomic_load(&e->dev->reset_wanted);
 }
 
+/* All whom work may come from would have to run here. */
+static bool owners_need_cpu(struct engine *e)
+{
+	int cpu = relaxed_load(&e->cpu), owner;
+	struct accel_qp *qp;
+	bool any = false;
+
+	for_each_qp(e->dev, qp, i) {
+		owner = atomic_load(&qp->taken) ? relaxed_load(&qp->cpu) : -1;
+		if (owner >= 0 && owner != cpu)
+			return false;
+		any = any || owner == cpu;
+	}
+	return any;
+}
+
 /* Is there work within poll_usecs? */
 static bool spin(struct engine *e)
 {
 	uint64_t end = e->now + e->dev->profile.poll_usecs * (uint64_t)1000;
 
-	while (e->now < end) {
+	relaxed_store(&e->cpu, sched_getcpu());
+	while (e->now < end && !owners_need_cpu(e)) {
 		for (unsigned i = 0; i < 16; i++) {
 			if (any_work(e))
 				return true;

@@ -126,6 +126,7 @@ struct accel_qp *accel_qp_get(struct accel_device *dev)
 	if (qp) {
 		atomic_store(&qp->taken, true);
 		atomic_store(&qp->kicked, 0);
+		atomic_store(&qp->cpu, -1);
 		atomic_fetch_add(&dev->holders, 1);
 	}
 	pthread_mutex_unlock(&dev->qp_lock);

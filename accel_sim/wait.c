@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The owner of a queue pair waits for completions, and watches the device meanwhile. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE /* sched_getcpu() */
+#endif
 #include <errno.h>
+#include <sched.h>
 
 #include "accel_sim/accel_priv.h"
 
@@ -25,13 +29,26 @@ static bool worth_spinning(struct accel_qp *qp, const struct wait *w, uint64_t p
 	return missing * qp->pace_ns / qp->dev->nr_engines <= poll_ns;
 }
 
+/* Whoever spins there keeps the engines from what it waits for. */
+static bool engines_need_cpu(struct accel_qp *qp)
+{
+	struct accel_device *dev = qp->dev;
+	int cpu = sched_getcpu();
+
+	relaxed_store(&qp->cpu, cpu);
+	for (unsigned i = 0; i < dev->nr_engines; i++)
+		if (relaxed_load(&dev->engines[i].cpu) != cpu)
+			return false;
+	return true;
+}
+
 static void spin(struct accel_qp *qp, struct wait *w)
 {
 	uint64_t poll_ns = qp->dev->profile.poll_usecs * (uint64_t)1000, end = w->now + poll_ns;
 
 	if (!poll_ns || !worth_spinning(qp, w, poll_ns))
 		return;
-	while (w->now < end) {
+	while (w->now < end && !engines_need_cpu(qp)) {
 		for (unsigned i = 0; i < 32; i++) {
 			if (qp_ready(qp) >= w->min || relaxed_load(&qp->kicked))
 				return;
