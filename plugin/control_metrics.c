@@ -63,6 +63,8 @@ static const struct family {
 	{ "uzram_disk_fallback_pages_total",
 		"Pages compressed on per-CPU streams that were meant for managed ones.",
 		M(streams.fallback) },
+	{ "uzram_disk_raw_pages_total", "Pages stored raw after compression was tried.",
+		M(streams.raw) },
 	{ "uzram_disk_batches_total", "Batches of staged pages.", M(streams.batches) },
 	{ "uzram_disk_batch_pages_total", "Pages in batches.", M(streams.batch_pages) },
 	{ "uzram_backing_pages", "Pages written back: their bytes are on the backing alone.",

@@ -196,7 +196,10 @@ struct disk_stat {
 };
 void disk_get_stat(struct disk *disk, struct disk_stat *stat);
 
-/* Stored pages and the bytes that they take (memory or backing), by age. Scans the table. */
+/*
+ * Stored pages and the bytes that they take (memory or backing), by age. Scans the table; if that
+ * took longer than a millisecond, it is not repeated for twenty times as long.
+ */
 #define DISK_AGES 8
 extern const uint32_t disk_age_limits[DISK_AGES]; /* s: younger than this; the last: UINT32_MAX */
 struct disk_ages {

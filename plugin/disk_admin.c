@@ -86,6 +86,7 @@ void disk_reset(struct disk *disk)
 		table_reset(disk->table);
 	wb_release(disk);
 	disk_drop_stats(disk);
+	disk->scanned.took = 0;
 	zpool_give_back(disk->pool);
 	zpool_reset(disk->pool);
 }

@@ -71,6 +71,10 @@ struct disk {
 	struct zcomp *codecs[DISK_CODECS]; /* one that is set stays until reset */
 	unsigned nr_codecs;
 	_Atomic unsigned codec; /* for new objects */
+	struct {		/* as of the last scan: under `lock` */
+		struct disk_ages ages;
+		uint64_t at, took; /* ns */
+	} scanned;
 
 	/* write=behind: */
 	bool behind;

@@ -55,7 +55,7 @@ static uint32_t bucket_age(unsigned bucket)
 	return bucket < AGES_EXACT ? bucket : UINT32_C(1) << (bucket - AGES_EXACT + 6);
 }
 
-struct ages {
+struct evict_ages {
 	struct disk *disk;
 	uint32_t now;
 	uint64_t bytes[AGES][WB_CLASSES];
@@ -63,7 +63,7 @@ struct ages {
 
 static uint32_t scan_ages(void *opaque, uint64_t index, struct slot *slot, uint32_t flags)
 {
-	struct ages *ages = opaque;
+	struct evict_ages *ages = opaque;
 	uint32_t age = ages->now > slot->ac_time ? ages->now - slot->ac_time : 0;
 	size_t cell;
 
@@ -79,7 +79,7 @@ static uint32_t scan_ages(void *opaque, uint64_t index, struct slot *slot, uint3
  * The oldest pages that make up `need` bytes; of the last bucket of ages the larger ones. False:
  * there are none at all.
  */
-static bool choose_age(const struct ages *ages, uint64_t need, struct wb_filter *filter)
+static bool choose_age(const struct evict_ages *ages, uint64_t need, struct wb_filter *filter)
 {
 	uint64_t sum = 0;
 
@@ -163,14 +163,12 @@ static void evict(struct disk *disk)
 	struct eviction ev = { disk, target(disk) };
 	struct disk_wb_result result = { 0 };
 	struct wb_filter filter = { .to = WB_CLASSES - 1 };
-	CLEANUP_FREE struct ages *ages = NULL;
+	struct evict_ages *ages = disk->wb.evict.ages;
 	uint64_t used = charged(disk);
 
 	if (used <= ev.target)
 		return;
-	ages = calloc(1, sizeof(*ages));
-	if (!ages)
-		return;
+	memset(ages, 0, sizeof(*ages));
 	ages->disk = disk;
 	ages->now = filter.now = uz_seconds();
 	if (!wb_scan(disk, 0, atomic_load(&disk->pages), scan_ages, ages, NULL))
@@ -325,6 +323,10 @@ int evict_start(struct disk *disk, struct uz_error *e)
 	sigset_t all, old;
 	int err;
 
+	/* Now, not when memory is short. */
+	wb->evict.ages = calloc(1, sizeof(*wb->evict.ages));
+	if (!wb->evict.ages)
+		return uz_fail(e, ENOMEM, "disk %s: no memory for its thread", disk_name(disk));
 	pthread_mutex_init(&wb->evict.lock, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -336,9 +338,11 @@ int evict_start(struct disk *disk, struct uz_error *e)
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	err = pthread_create(&wb->evict.thread, NULL, evict_main, disk);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (err)
+	if (err) {
+		free(wb->evict.ages);
 		return uz_fail(e, err, "disk %s: cannot start its thread: %s", disk_name(disk),
 			strerror(err));
+	}
 	pthread_setname_np(wb->evict.thread, "uzram-evict");
 	wb->evict.running = true;
 	return 0;
@@ -363,6 +367,7 @@ void evict_join(struct disk *disk)
 		return;
 	pthread_join(wb->evict.thread, NULL);
 	wb->evict.running = false;
+	free(wb->evict.ages);
 	pthread_cond_destroy(&wb->evict.room);
 	pthread_cond_destroy(&wb->evict.wake);
 	pthread_mutex_destroy(&wb->evict.lock);

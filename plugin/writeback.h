@@ -23,6 +23,7 @@
 struct page_io;
 struct slot;
 struct wb_pass;
+struct evict_ages;
 
 #define WB_SLICE 128 /* pages that are sent in one turn */
 
@@ -81,6 +82,7 @@ struct writeback {
 		_Atomic uint64_t freed;	    /* bytes, ever */
 		uint64_t started, finished; /* rounds; lock */
 		_Atomic uint64_t clean_after; /* ns */
+		struct evict_ages *ages;      /* the thread's */
 	} evict;
 	_Atomic uint64_t passes;
 	struct log_stats since; /* as of disk_drop_stats() */

@@ -216,14 +216,26 @@ static uint32_t add_age(void *opaque, uint64_t index, struct slot *slot, uint32_
 	return flags;
 }
 
+/* Scans shall not take more than a twentieth of anybody's time, nor be noticed as stale. */
+#define SCAN_SHARE 20
+#define SCAN_SHORT (1000 * 1000) /* ns */
+
 void disk_get_ages(struct disk *disk, struct disk_ages *out)
 {
-	struct ages ages = { .disk = disk, .now = uz_seconds(), .out = out };
+	struct ages ages = { .disk = disk, .now = uz_seconds(), .out = &disk->scanned.ages };
+	uint64_t start;
 
-	memset(out, 0, sizeof(*out));
 	/* Not while the table is being reset. */
 	LOCK_SCOPE(&disk->lock);
-	wb_scan(disk, 0, atomic_load(&disk->pages), add_age, &ages, NULL);
+	start = uz_nsec();
+	if (disk->scanned.took < SCAN_SHORT ||
+		start > disk->scanned.at + SCAN_SHARE * disk->scanned.took) {
+		memset(&disk->scanned.ages, 0, sizeof(disk->scanned.ages));
+		wb_scan(disk, 0, atomic_load(&disk->pages), add_age, &ages, NULL);
+		disk->scanned.at = uz_nsec();
+		disk->scanned.took = disk->scanned.at - start;
+	}
+	*out = disk->scanned.ages;
 }
 
 static uint32_t mark_idle(void *opaque, uint64_t index, struct slot *slot, uint32_t flags)
