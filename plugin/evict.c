@@ -64,7 +64,7 @@ struct evict_ages {
 static uint32_t scan_ages(void *opaque, uint64_t index, struct slot *slot, uint32_t flags)
 {
 	struct evict_ages *ages = opaque;
-	uint32_t age = ages->now > slot->ac_time ? ages->now - slot->ac_time : 0;
+	uint32_t age = wb_age(ages->now, slot->ac_time);
 	size_t cell;
 
 	(void)index;

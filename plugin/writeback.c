@@ -5,8 +5,7 @@
 #include "disk_priv.h"
 
 /* Pages chosen at once, in memory. */
-#define CANDIDATES	  (128u << 10)
-#define CANDIDATES_LOCKED (16u << 10)
+#define CANDIDATES (128u << 10)
 /* A candidate: its class, so that the largest comes first, over its index. */
 #define CLASS_SHIFT 56
 #define INDEX_MASK  ((UINT64_C(1) << CLASS_SHIFT) - 1)
@@ -79,11 +78,6 @@ static bool mode_takes(unsigned modes, uint32_t flags)
 	       (modes & WB_IDLE && idle) || (modes & WB_HUGE_IDLE && raw && idle);
 }
 
-static uint32_t age_of(uint32_t now, uint32_t ac_time)
-{
-	return now > ac_time ? now - ac_time : 0;
-}
-
 bool wb_wants(const struct wb_filter *filter, uint64_t index, uint32_t flags, uint32_t ac_time,
 	size_t cell)
 {
@@ -95,7 +89,7 @@ bool wb_wants(const struct wb_filter *filter, uint64_t index, uint32_t flags, ui
 	if (filter->request)
 		return mode_takes(filter->request->modes, flags) ||
 		       in_ranges(filter->request, index);
-	age = age_of(filter->now, ac_time);
+	age = wb_age(filter->now, ac_time);
 	return age > filter->age || (age == filter->age && class >= filter->class);
 }
 
@@ -462,7 +456,7 @@ enum wb_end wb_run(struct disk *disk, struct wb_filter *filter, bool manual,
 		.back = io_begin(disk, start),
 		.result = result,
 		.candidates = manual ? NULL : disk->wb.candidates,
-		.max = disk->wb.candidates ? CANDIDATES_LOCKED : CANDIDATES,
+		.max = disk->wb.candidates ? WB_CANDIDATES_LOCKED : CANDIDATES,
 		.enough = enough,
 		.opaque = opaque };
 	CLEANUP_FREE uint64_t *own = NULL;
@@ -475,50 +469,7 @@ enum wb_end wb_run(struct disk *disk, struct wb_filter *filter, bool manual,
 	return manual ? run_by_class(&p) : run_classes(&p, 0, WB_CLASSES - 1);
 }
 
-/* --- life --- */
-
-struct backing *(*wb_wrap_backing)(struct backing *backing);
-
-int wb_open(struct disk *disk, struct uz_error *e)
-{
-	const struct disk_config *c = &disk->config;
-	struct writeback *wb = &disk->wb;
-	struct log_config log = {
-		.overwrite = c->backing_overwrite, .move = page_relocate, .opaque = disk
-	};
-	/* Locked, all queues are there from the start; two are kept by writers. */
-	struct backing_config bc = { .where = c->backing,
-		.size = c->backing_size,
-		.overwrite = c->backing_overwrite,
-		.locked = c->locked,
-		.queues = c->locked ? 10 : 0 };
-
-	pthread_mutex_init(&wb->manual, NULL);
-	pthread_mutex_init(&wb->round, NULL);
-	pthread_mutex_init(&wb->turn_lock, NULL);
-	pthread_cond_init(&wb->turn_cond, NULL);
-	wb->high = c->wb_high ? c->wb_high : WB_HIGH_DEFAULT;
-	wb->low = c->wb_low ? c->wb_low : WB_LOW_DEFAULT;
-	wb->batch = c->wb_batch ? c->wb_batch : WB_BATCH_DEFAULT;
-	wb->promote = c->promote;
-	wb->automatic = c->backing && c->wb_auto;
-	wb->chunk = 1;
-	wb_watermarks(disk);
-	if (!c->backing)
-		return 0;
-	if (disk->pages > LOG_MAX_OWNER)
-		return uz_fail(e, EINVAL, "size=%llu: too large for a disk with backing=",
-			(unsigned long long)c->size);
-	wb->backing = backing_open(&bc, e);
-	if (!wb->backing)
-		return -1;
-	if (wb_wrap_backing)
-		wb->backing = wb_wrap_backing(wb->backing);
-	disk->log = log_open(wb->backing, &log, e);
-	return disk->log ? 0 : -1;
-}
-
-static struct log_writer *new_writer(struct disk *disk)
+struct log_writer *wb_new_writer(struct disk *disk)
 {
 	/* One is on its way while the other one gathers. */
 	struct log_writer_config config = {
@@ -526,85 +477,4 @@ static struct log_writer *new_writer(struct disk *disk)
 	};
 
 	return log_writer_create(disk->log, &config);
-}
-
-bool wb_check(struct disk *disk, const log_loc_t *locs, size_t n)
-{
-	bool ok;
-
-	if (!disk->wb.writer)
-		return true;
-	/* Nobody else may use the log: the writer may have begun something. */
-	wb_turn(disk);
-	log_writer_destroy(disk->wb.writer);
-	ok = log_check(disk->log, locs, n);
-	disk->wb.writer = new_writer(disk);
-	wb_turn_end(disk);
-	return ok && disk->wb.writer;
-}
-
-int wb_start(struct disk *disk, struct uz_error *e)
-{
-	struct writeback *wb = &disk->wb;
-
-	if (!disk->log || wb->writer)
-		return 0;
-	if (backing_start(wb->backing, e) == -1 || log_start(disk->log, e) == -1)
-		return -1;
-	wb->writer = new_writer(disk);
-	if (!wb->writer)
-		return uz_fail(e, errno, "disk %s: no memory for writing back", disk_name(disk));
-	if (disk->config.locked) {
-		wb->candidates = backing_alloc(CANDIDATES_LOCKED * sizeof(uint64_t), true);
-		if (!wb->candidates)
-			return uz_fail(
-				e, ENOMEM, "disk %s: no memory for writing back", disk_name(disk));
-	}
-	return evict_start(disk, e);
-}
-
-void wb_stop(struct disk *disk)
-{
-	if (!disk->log || atomic_exchange(&disk->wb.evict.stop, true))
-		return;
-	atomic_fetch_add(&disk->wb.hold, 1);
-	evict_stop(disk);
-	log_stop(disk->log);
-}
-
-void wb_close(struct disk *disk)
-{
-	struct writeback *wb = &disk->wb;
-
-	wb_stop(disk);
-	evict_join(disk);
-	if (wb->writer)
-		log_writer_destroy(wb->writer);
-	if (disk->log)
-		log_close(disk->log);
-	if (wb->backing)
-		backing_close(wb->backing);
-	free(wb->candidates);
-	pthread_mutex_destroy(&wb->manual);
-	pthread_mutex_destroy(&wb->round);
-	pthread_mutex_destroy(&wb->turn_lock);
-	pthread_cond_destroy(&wb->turn_cond);
-}
-
-void wb_hold(struct disk *disk)
-{
-	if (!disk->log)
-		return;
-	atomic_fetch_add(&disk->wb.hold, 1);
-	pthread_mutex_lock(&disk->wb.manual);
-	pthread_mutex_lock(&disk->wb.round);
-}
-
-void wb_release(struct disk *disk)
-{
-	if (!disk->log)
-		return;
-	pthread_mutex_unlock(&disk->wb.round);
-	pthread_mutex_unlock(&disk->wb.manual);
-	atomic_fetch_sub(&disk->wb.hold, 1);
 }

@@ -25,7 +25,8 @@ struct slot;
 struct wb_pass;
 struct evict_ages;
 
-#define WB_SLICE 128 /* pages that are sent in one turn */
+#define WB_SLICE	     128	 /* pages that are sent in one turn */
+#define WB_CANDIDATES_LOCKED (16u << 10) /* writeback.candidates */
 
 /* Gains are compared in steps of 64 bytes, as zram does. */
 #define WB_CLASSES (PAGE_SIZE / 64 + 1)
@@ -101,6 +102,12 @@ struct wb_filter {
 	unsigned from, to; /* of these classes only, the last one included */
 };
 
+/* Seconds since the access; clocks of two threads may differ by one. */
+static inline uint32_t wb_age(uint32_t now, uint32_t ac_time)
+{
+	return now > ac_time ? now - ac_time : 0;
+}
+
 bool wb_wants(const struct wb_filter *filter, uint64_t index, uint32_t flags, uint32_t ac_time,
 	size_t cell);
 
@@ -132,6 +139,9 @@ enum wb_end wb_run(struct disk *disk, struct wb_filter *filter, bool manual,
 
 void wb_turn(struct disk *disk);
 void wb_turn_end(struct disk *disk);
+
+/* For what passes write. NULL with errno. */
+struct log_writer *wb_new_writer(struct disk *disk);
 
 /* --- life; all but wb_open() do nothing without a backing --- */
 
