@@ -12,14 +12,16 @@
 
 #include "log_priv.h"
 
-#define WINDOW	    (256u << 10) /* bytes of a segment looked at at once */
+#define WINDOW	    (128u << 10) /* bytes of a segment read at once */
+#define LEAD	    (8u << 10)	 /* before a window: a record that began in the one before */
 #define MAX_VICTIMS 8
 #define RETRY	    30 /* seconds, for a segment that could not be emptied */
 
 struct log_cleaner {
 	struct log *log;
 	struct log_writer *writer;
-	unsigned char *buf; /* of WINDOW */
+	unsigned char *buf; /* of two windows */
+	struct backing_io ios[2];
 };
 
 struct victim {
@@ -115,53 +117,100 @@ static int copy_record(struct log_cleaner *cl, uint64_t offset, const unsigned c
 }
 
 /*
- * The records that begin in buf[pos, len) and end there; buf is what lies at `offset`. Returns how
+ * The records that begin in the `len` bytes at p and end there; they lie at `offset`. Returns how
  * far it came, or -1 with errno if it could not go on. Padding, and what is damaged, is skipped
  * word by word: an intact record is known by its checksum wherever it lies.
  */
-static int64_t scan(struct log_cleaner *cl, struct segment *seg, uint64_t offset, uint32_t pos,
-	uint32_t len, bool last, bool *damaged)
+static int64_t scan(struct log_cleaner *cl, struct segment *seg, const unsigned char *p,
+	uint64_t offset, uint32_t len, bool last, bool *damaged)
 {
+	uint32_t pos = 0;
+
 	while (pos < len && (last || pos + LOG_RECORD(LOG_MAX_LEN) <= len)) {
-		const unsigned char *p = cl->buf + pos;
 		uint64_t owner;
 		unsigned codec;
-		uint32_t n = record_open(seg, offset + pos, p, len - pos, &owner, &codec);
+		uint32_t n = record_open(seg, offset + pos, p + pos, len - pos, &owner, &codec);
 
-		if (n && copy_record(cl, offset + pos, p, owner, codec, n) == -1)
+		if (n && copy_record(cl, offset + pos, p + pos, owner, codec, n) == -1)
 			return -1;
-		if (!n && *(const uint32_t *)p)
+		if (!n && *(const uint32_t *)(p + pos))
 			*damaged = true;
 		pos += n ? LOG_RECORD(n) : 4;
 	}
 	return pos;
 }
 
+/* The segment's next window, if there is one. */
+static void ask(struct log_cleaner *cl, struct segment *seg, struct backing_queue *queue,
+	unsigned half, uint32_t *asked)
+{
+	struct backing_io *io = &cl->ios[half];
+
+	if (*asked == seg->fill)
+		return;
+	*io = (struct backing_io){ .op = BACKING_READ,
+		.buf = cl->buf + half * (LEAD + WINDOW) + LEAD,
+		.offset = seg_offset(cl->log, seg) + *asked,
+		.len = min_u64(WINDOW, seg->fill - *asked) };
+	*asked += io->len;
+	backing_submit(queue, io, 1);
+}
+
+/*
+ * One window is read while the other is looked at. What begins in one and ends in the next is
+ * brought before that. 0, or an errno.
+ */
+static int scan_segment(
+	struct log_cleaner *cl, struct segment *seg, struct backing_queue *queue, bool *damaged)
+{
+	uint64_t offset = seg_offset(cl->log, seg);
+	const unsigned char *rest = NULL;
+	uint32_t asked = 0, len = 0;
+
+	ask(cl, seg, queue, 0, &asked);
+	for (unsigned half = 0; !atomic_load(&cl->log->stopped); half ^= 1) {
+		struct backing_io *io = backing_reap(queue, true);
+		unsigned char *p;
+		int64_t done;
+
+		if (!io)
+			return 0;
+		if (io->error)
+			return io->error;
+		p = (unsigned char *)io->buf - len;
+		if (len)
+			memcpy(p, rest, len);
+		len += io->len;
+		ask(cl, seg, queue, half ^ 1, &asked);
+		done = scan(cl, seg, p, offset, len,
+			offset + len == seg_offset(cl->log, seg) + seg->fill, damaged);
+		if (done == -1)
+			return errno;
+		rest = p + done;
+		offset += done;
+		len -= done;
+	}
+	return 0;
+}
+
 /* Copies what lives in it. 0, or -1 with errno: EIO, not all of it can be read. */
 static int copy_segment(struct log_cleaner *cl, struct segment *seg)
 {
 	struct log *log = cl->log;
+	struct backing_queue *queue = backing_queue_get(log->backing);
 	bool damaged = false;
-	uint32_t pos = 0;
+	int err;
 
-	while (pos < seg->fill && !atomic_load(&log->stopped)) {
-		uint32_t start = pos & ~(log->info.block - 1);
-		uint32_t len = min_u64(WINDOW, seg->fill - start);
-		int err = backing_pread(log->backing, cl->buf, len, seg_offset(log, seg) + start);
-		int64_t done;
-
-		if (err) {
-			errno = err;
-			return -1;
-		}
-		done = scan(cl, seg, seg_offset(log, seg) + start, pos - start, len,
-			start + len == seg->fill, &damaged);
-		if (done == -1)
-			return -1;
-		pos = start + done;
+	if (!queue)
+		return -1;
+	err = scan_segment(cl, seg, queue, &damaged);
+	while (backing_reap(queue, true))
+		; /* left out when it ended early */
+	backing_queue_put(queue);
+	if (err || !damaged) {
+		errno = err;
+		return err ? -1 : 0;
 	}
-	if (!damaged)
-		return 0;
 	log_count(log, LOG_DAMAGED, 1);
 	errno = EIO;
 	return -1;
@@ -215,24 +264,18 @@ static unsigned choose(struct log *log, struct victim *victims, unsigned max)
 	return n;
 }
 
-/* Returns how many are empty now. */
-static unsigned let_go(struct log *log, struct victim *victims, unsigned nr)
+static void let_go(struct log *log, struct victim *victims, unsigned nr)
 {
-	unsigned emptied = 0;
-
 	for (unsigned i = 0; i < nr; i++) {
 		struct segment *seg = victims[i].seg;
 
 		pthread_mutex_lock(&log->lock);
 		seg->state = SEG_CLOSED;
-		if (!(atomic_load(&seg->refs) & (SEG_PIN - 1)))
-			emptied++;
-		else if (victims[i].put_off)
+		if (victims[i].put_off && atomic_load(&seg->refs) & (SEG_PIN - 1))
 			seg->retry = uz_seconds() + RETRY;
 		pthread_mutex_unlock(&log->lock);
 		seg_put(log, seg, SEG_PIN);
 	}
-	return emptied;
 }
 
 /* How many of the victims, best first, are needed. */
@@ -250,27 +293,30 @@ static unsigned enough(struct log *log, const struct victim *victims, unsigned n
 	return i;
 }
 
+/* How many are empty now, or as soon as those who free records of theirs just now have done so. */
 static unsigned clean_some(struct log_cleaner *cl, unsigned max)
 {
 	struct log *log = cl->log;
 	struct victim victims[MAX_VICTIMS];
-	unsigned nr = choose(log, victims, min_u64(max, MAX_VICTIMS)), emptied;
+	unsigned nr = choose(log, victims, min_u64(max, MAX_VICTIMS)), cleaned = 0;
 	unsigned need = enough(log, victims, nr);
 	int err = 0;
 
 	let_go(log, victims + need, nr - need);
 	for (unsigned i = 0; i < need && !err && !atomic_load(&log->stopped); i++) {
-		if (copy_segment(cl, victims[i].seg) == -1)
-			err = errno;
+		if (copy_segment(cl, victims[i].seg) == 0) {
+			cleaned++;
+			continue;
+		}
 		/* The next one may be better. */
-		victims[i].put_off = err == EIO;
-		if (err == EIO)
-			err = 0;
+		victims[i].put_off = errno == EIO;
+		err = errno == EIO ? 0 : errno;
 	}
-	log_commit(cl->writer);
-	emptied = let_go(log, victims, need);
-	log_count(log, LOG_SEGMENTS_CLEANED, emptied);
-	return emptied;
+	if (log_commit(cl->writer) == -1)
+		cleaned = 0; /* which of them, is of no interest */
+	let_go(log, victims, need);
+	log_count(log, LOG_SEGMENTS_CLEANED, cleaned);
+	return cleaned;
 }
 
 unsigned log_clean(struct log *log, unsigned max)
@@ -298,7 +344,7 @@ int log_cleaner_create(struct log *log)
 	if (!cl)
 		return -1;
 	cl->log = log;
-	cl->buf = backing_alloc(WINDOW, true);
+	cl->buf = backing_alloc(2 * (LEAD + WINDOW), true);
 	if (cl->buf)
 		cl->writer = log_writer_new(log,
 			&(struct log_writer_config){
