@@ -11,7 +11,7 @@
 
 struct backing *backing_open(const struct backing_config *config, struct uz_error *error)
 {
-	if (uri_is_nbd(config->where))
+	if (uz_is_nbd_uri(config->where))
 		return backing_nbd_open(config, error);
 	return backing_file_open(config, error);
 }

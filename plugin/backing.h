@@ -44,6 +44,8 @@ struct backing_queue;
 
 struct backing_config {
 	const char *where; /* path, or nbd, nbds, nbd+unix, nbds+unix URI */
+	int fd;		   /* what `where` names, open for reading and writing; it stays the
+			    * caller's. 0: `where` is opened; never an NBD server's */
 	uint64_t size;	   /* bytes: a new file gets that size, anything else must have it;
 			    * 0: as it is, and it must be there */
 	bool overwrite;	   /* a file of another size gets `size`, its content lost */

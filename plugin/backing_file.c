@@ -57,6 +57,26 @@ static int open_path(
 	return fd;
 }
 
+/* Another's, who had the right to open it. */
+static int take_fd(const struct backing_config *c, bool *direct, struct uz_error *e)
+{
+	int flags = fcntl(c->fd, F_GETFL), fd;
+	struct stat st;
+
+	if (flags == -1 || fstat(c->fd, &st) == -1)
+		return fail(e, c, errno, strerror(errno));
+	if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
+		return fail(e, c, EINVAL, "neither a regular file nor a block device");
+	if ((flags & O_ACCMODE) != O_RDWR || flags & O_APPEND)
+		return fail(e, c, EACCES, "not open for reading and writing");
+	/* Above the standard ones, which somebody may take for what they are not. */
+	fd = fcntl(c->fd, F_DUPFD_CLOEXEC, 3);
+	if (fd == -1)
+		return fail(e, c, errno, strerror(errno));
+	*direct = !c->no_direct && fcntl(fd, F_SETFL, flags | O_DIRECT) == 0;
+	return fd;
+}
+
 static uint32_t direct_block(int fd)
 {
 #ifdef STATX_DIOALIGN
@@ -162,7 +182,7 @@ struct backing *backing_file_open(const struct backing_config *c, struct uz_erro
 {
 	struct backing_file *f;
 	bool created = false, direct = false;
-	int fd = open_path(c, &created, &direct, e);
+	int fd = c->fd ? take_fd(c, &direct, e) : open_path(c, &created, &direct, e);
 
 	if (fd == -1)
 		return NULL;

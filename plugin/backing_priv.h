@@ -63,12 +63,6 @@ void backing_fini(struct backing *b);
 struct backing_queue *backing_queue_create(struct backing *b);
 void backing_queue_destroy(struct backing_queue *q);
 
-static inline bool uri_is_nbd(const char *s)
-{
-	return !strncmp(s, "nbd:", 4) || !strncmp(s, "nbds:", 5) || !strncmp(s, "nbd+", 4) ||
-	       !strncmp(s, "nbds+", 5);
-}
-
 struct backing *backing_nbd_open(const struct backing_config *config, struct uz_error *e);
 struct backing *backing_file_open(const struct backing_config *config, struct uz_error *e);
 

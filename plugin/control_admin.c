@@ -120,17 +120,20 @@ json_t *ctl_run_resize(const struct ctl_call *call)
 		N(disk_size(call->disk)));
 }
 
-/* No path that came over the socket is opened. */
-static int check_no_backing(const struct disk_config *config, struct uz_error *e)
+/* No path that came over the socket is opened: whoever sends it has opened it. */
+static int take_backing(
+	const struct ctl_call *call, struct disk_config *config, struct uz_error *e)
 {
-	if (config->backing)
-		return uz_fail(e, ENOTSUP, "add %s: backing=%s: a backing can only be given when "
-			"the server starts: it opens nothing that it was told over the socket",
+	if (config->backing && uz_is_nbd_uri(config->backing))
+		return uz_fail(e, ENOTSUP, "add %s: backing=%s: an NBD server can only be given when "
+			"this one starts; allowed is a file or a block device",
 			config->name, config->backing);
-	if (config->given)
-		return uz_fail(e, EINVAL, "add %s: a disk without backing= takes none of its keys",
-			config->name);
-	return 0;
+	if (config->backing && !call->file)
+		return uz_fail(e, ENOTSUP, "add %s: backing=%s: it has to come with the request, open, "
+			"as uzramctl sends it; the server opens nothing that it is told over the socket",
+			config->name, config->backing);
+	config->backing_fd = config->backing ? call->file : 0;
+	return params_disk_finish(config, e);
 }
 
 /* What the disk to be added is to be like; 0, or -1 with *e filled. */
@@ -150,7 +153,7 @@ static int new_config(const struct ctl_call *call, struct disk_config *config, s
 			return -1;
 	if (!config->size)
 		return uz_fail(e, EINVAL, "add %s: size=SIZE is required", config->name);
-	return check_no_backing(config, e);
+	return take_backing(call, config, e);
 }
 
 json_t *ctl_run_add(const struct ctl_call *call)

@@ -260,5 +260,7 @@ void ctl_request_free(struct ctl_request *request)
 		registry_share(call->registry, call->disk);
 	if (call->disk)
 		registry_put(call->registry, call->disk);
+	if (call->file)
+		close(call->file);
 	free(request);
 }

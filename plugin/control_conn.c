@@ -10,6 +10,7 @@
 #endif
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -28,6 +29,13 @@ struct ctl_conn *ctl_conn_find(struct control *control, uint64_t id)
 	return NULL;
 }
 
+static void drop_file(struct ctl_conn *conn)
+{
+	if (conn->file)
+		close(conn->file);
+	conn->file = 0;
+}
+
 void ctl_conn_drop(struct control *control, struct ctl_conn *conn)
 {
 	size_t i;
@@ -36,6 +44,7 @@ void ctl_conn_drop(struct control *control, struct ctl_conn *conn)
 		;
 	control->conns[i] = NULL;
 	control->pending -= conn->out_len - conn->out_pos;
+	drop_file(conn);
 	close(conn->fd);
 	free(conn->out);
 	free(conn);
@@ -123,6 +132,11 @@ static void conn_request(struct control *control, struct ctl_conn *conn, size_t 
 		return;
 	}
 	request = ctl_parse(control, conn->in, len, &answer);
+	if (request) {
+		request->call.file = conn->file;
+		conn->file = 0;
+	}
+	drop_file(conn);
 	if (request && conn->reader && !request->command->reader) {
 		answer = not_allowed(request->command);
 	} else if (request && request->command->job) {
@@ -167,11 +181,49 @@ void ctl_conn_run(struct control *control, struct ctl_conn *conn)
 	}
 }
 
+/* A request may have one open file with it; what else comes is closed. */
+static void take_files(struct ctl_conn *conn, struct msghdr *msg)
+{
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR(msg, c)) {
+		size_t n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+		int fd;
+
+		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+			continue;
+		for (size_t i = 0; i < n; i++) {
+			memcpy(&fd, CMSG_DATA(c) + i * sizeof(fd), sizeof(fd));
+			drop_file(conn);
+			/* Not 0, which is none. */
+			conn->file = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+			if (conn->file < 0)
+				conn->file = 0;
+			close(fd);
+		}
+	}
+}
+
+static ssize_t receive(struct ctl_conn *conn)
+{
+	union {
+		struct cmsghdr align;
+		char buf[CMSG_SPACE(sizeof(int))];
+	} files;
+	struct iovec iov = { conn->in + conn->in_len, sizeof(conn->in) - conn->in_len };
+	struct msghdr msg = { .msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = files.buf,
+		.msg_controllen = sizeof(files.buf) };
+	ssize_t n = recvmsg(conn->fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+
+	if (n >= 0)
+		take_files(conn, &msg);
+	return n;
+}
+
 static void conn_read(struct control *control, struct ctl_conn *conn)
 {
-	ssize_t n;
+	ssize_t n = receive(conn);
 
-	n = recv(conn->fd, conn->in + conn->in_len, sizeof(conn->in) - conn->in_len, MSG_DONTWAIT);
 	if (n < 0) {
 		conn->dead |= errno != EAGAIN && errno != EINTR;
 		return;

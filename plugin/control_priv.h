@@ -51,6 +51,7 @@ struct ctl_call {
 	const char *const *opts; /* "--force", or "--from" and its value */
 	unsigned nr_opts;
 	uint64_t size;		 /* from prepare to run */
+	int file;		 /* the open file that came with the request; 0: none */
 	const atomic_bool *stop; /* a slow command ends soon after it turns true */
 	struct ctl_job *job;
 };
@@ -142,6 +143,7 @@ struct ctl_conn {
 	uint32_t events;
 	bool reader; /* may only look */
 	bool job, eof, closing, dead;
+	int file;  /* came with the request that is being read; 0: none */
 	char *out; /* an answer, unsent from out_pos on */
 	size_t out_len, out_pos;
 	size_t in_len;

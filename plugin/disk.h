@@ -55,6 +55,7 @@ struct disk_config {
 
 	/* The second tier. Numbers that are 0 are the defaults below. */
 	const char *backing; /* path or NBD URI (backing.h), or NULL: none; for disk_create() */
+	int backing_fd;	     /* that file or device, open: stays the caller's; 0: to be opened */
 	uint64_t backing_size; /* bytes of a new file, or what it must have; 0: as it is */
 	bool backing_overwrite;	  /* whatever is there may go */
 	bool wb_auto;		  /* cold pages move by themselves: needs backing and mem_limit */

@@ -492,6 +492,11 @@ static int finish_backing(struct disk_config *disk, unsigned inherited, struct u
 	return 0;
 }
 
+int params_disk_finish(struct disk_config *config, struct uz_error *e)
+{
+	return finish_backing(config, 0, e);
+}
+
 static int finish_backings(struct params *params, struct uz_error *e)
 {
 	struct disk_config *disks = params->disks;

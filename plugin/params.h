@@ -39,11 +39,12 @@ int params_finish(struct params *params, struct uz_error *e);
 
 /*
  * For disks that come at run time: a configuration with every default, without name and size;
- * and one per-disk key for it. 0, or -1 with *e filled.
+ * one per-disk key for it; and what only all keys together can tell. 0, or -1 with *e filled.
  */
 void params_disk_init(struct disk_config *config);
 int params_disk_set(struct disk_config *config, const char *key, const char *value,
 	struct uz_error *e);
+int params_disk_finish(struct disk_config *config, struct uz_error *e);
 
 /* As nbdkit_parse_bool(). -1: neither yes nor no. */
 int params_parse_bool(const char *text);

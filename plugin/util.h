@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #define PAGE_SHIFT 12
@@ -46,6 +47,13 @@ static inline void cleanup_unlock_(pthread_mutex_t **lock)
 #define LOCK_SCOPE(l)                                                                              \
 	__attribute__((cleanup(cleanup_unlock_), unused)) pthread_mutex_t *LOCK_NAME_(__LINE__) = (l); \
 	pthread_mutex_lock(LOCK_NAME_(__LINE__))
+
+/* Does backing= mean an NBD server by that? */
+static inline bool uz_is_nbd_uri(const char *s)
+{
+	return !strncmp(s, "nbd:", 4) || !strncmp(s, "nbds:", 5) || !strncmp(s, "nbd+", 4) ||
+	       !strncmp(s, "nbds+", 5);
+}
 
 static inline uint64_t min_u64(uint64_t a, uint64_t b)
 {

@@ -26,6 +26,8 @@ static const struct command {
 	int min_words, max_words; /* after the name, the disk counted */
 	void (*show)(json_t *answer);
 	int (*run)(struct ask *ask); /* or one that asks more than once */
+	int (*prepare)(struct ask *ask);
+	void (*end)(struct ask *ask, bool done);
 	unsigned takes;
 } commands[] = {
 	{ "list", "", "all disks in zramctl's table; also without a command", 0, 0, .show = show_list },
@@ -41,7 +43,8 @@ static const struct command {
 	{ "reset", " [DISK]", "drop all content", 0, 1, .show = show_nothing },
 	{ "resize", " [DISK] SIZE [--force]", "change the size", 1, 2, .show = show_nothing,
 		.takes = TAKES_FORCE },
-	{ "add", " NAME size=SIZE [KEY=VALUE...]", "serve one more disk", 2, MANY, .show = show_nothing },
+	{ "add", " NAME size=SIZE [KEY=VALUE...]", "serve one more disk", 2, MANY, .show = show_nothing,
+		.prepare = prepare_add, .end = end_add },
 	{ "remove", " NAME", "serve it no more, drop its content", 1, 1, .show = show_nothing },
 	{ "accel", " [stat|reset|unplug|plug|fault=SPEC]", "", 0, 1, .show = show_accel },
 	{ "idle", " [DISK] all|SECONDS", "mark pages not used for so long", 1, 2,
@@ -170,11 +173,15 @@ static int run_once(const struct command *command, struct ask *ask)
 	json_t *answer;
 	bool ok;
 
+	if (command->prepare && command->prepare(ask) != 0)
+		return EXIT_REFUSED;
 	send_command(ask, ask->force ? " --force" : "");
 	answer = link_answer(ask);
+	ok = answer && is_ok(answer);
+	if (command->end)
+		command->end(ask, ok);
 	if (!answer)
 		return EXIT_REFUSED;
-	ok = is_ok(answer);
 	json_object_del(answer, "ok");
 	if (ok && (ask->json || !command->show)) {
 		json_dumpf(answer, stdout, JSON_INDENT(2) | JSON_STYLE);

@@ -2,7 +2,8 @@
 /*
  * Inside uzramctl: the command line (uzramctl.c), the connection to the server
  * (uzramctl_link.c), what answers look like to people (uzramctl_show.c), and the two
- * commands that ask more than once (uzramctl_blocks.c, uzramctl_watch.c).
+ * commands that ask more than once (uzramctl_blocks.c, uzramctl_watch.c), and the one that brings a
+ * file (uzramctl_add.c).
  */
 #ifndef UZRAM_UZRAMCTL_H
 #define UZRAM_UZRAMCTL_H
@@ -27,6 +28,8 @@ struct ask {
 	bool json, force;
 	const char *from, *to; /* of blocks, or NULL */
 	double seconds;	       /* of watch */
+	int file;	       /* goes with the command, open; 0: none */
+	const char *made;      /* a file that is to go if the command fails, or NULL */
 	FILE *in;
 	int out;
 };
@@ -51,6 +54,10 @@ void send_command(struct ask *ask, const char *options);
 /* Exit statuses. */
 int run_blocks(struct ask *ask);
 int run_watch(struct ask *ask);
+
+/* Before a command, and when its outcome is known. 0, or -1 after a complaint. */
+int prepare_add(struct ask *ask);
+void end_add(struct ask *ask, bool done);
 
 void show_list(json_t *answer);
 void show_stat(json_t *answer);

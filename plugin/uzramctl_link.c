@@ -70,6 +70,26 @@ void link_close(struct ask *ask)
 	fclose(ask->in);
 }
 
+/* The file, if there is one, goes with the first byte. */
+static ssize_t send_part(struct ask *ask, char *text, size_t len, bool first)
+{
+	union {
+		struct cmsghdr head;
+		char buf[CMSG_SPACE(sizeof(int))];
+	} control = { .head = { .cmsg_len = CMSG_LEN(sizeof(int)),
+			      .cmsg_level = SOL_SOCKET,
+			      .cmsg_type = SCM_RIGHTS } };
+	struct iovec iov = { text, len };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+
+	if (first && ask->file) {
+		memcpy(CMSG_DATA(&control.head), &ask->file, sizeof(int));
+		msg.msg_control = control.buf;
+		msg.msg_controllen = sizeof(control.buf);
+	}
+	return sendmsg(ask->out, &msg, MSG_NOSIGNAL);
+}
+
 void link_send(struct ask *ask, const char *line)
 {
 	size_t len = strlen(line) + 1, sent = 0;
@@ -80,7 +100,7 @@ void link_send(struct ask *ask, const char *line)
 		return;
 	snprintf(text, len + 1, "%s\n", line);
 	for (; sent < len; sent += n) {
-		n = send(ask->out, text + sent, len - sent, MSG_NOSIGNAL);
+		n = send_part(ask, text + sent, len - sent, sent == 0);
 		if (n < 0)
 			return;
 	}

@@ -13,6 +13,7 @@ int wb_open(struct disk *disk, struct uz_error *e)
 	};
 	/* Locked, all queues are there from the start; two are kept by writers. */
 	struct backing_config bc = { .where = c->backing,
+		.fd = c->backing_fd,
 		.size = c->backing_size,
 		.overwrite = c->backing_overwrite,
 		.locked = c->locked,

@@ -189,8 +189,8 @@ add x size=1M swap=yes|swap
 add x size=1M stage=1k|stage=1k
 add x size=1M batch=257|batch=257
 add x size=1M workers=2|workers=2
-add x size=1M backing=/tmp/x|opens nothing that it was told over the socket
-add x size=1M low=3|without backing= takes none of its keys
+add x size=1M backing=nbd://localhost|an NBD server can only be given when this one starts
+add x size=1M low=3|low=: allowed with backing= only
 add x 1M|KEY=VALUE
 remove nosuch|no disk named "nosuch"
 END

@@ -568,10 +568,13 @@ static void test_admin(void **state)
 		{ "add other", "EINVAL", "add other: size=SIZE is required" },
 		{ "add", "EINVAL", "too few arguments; usage: add NAME size=SIZE [KEY=VALUE...]" },
 		{ "add other size=1M backing=/x", "ENOTSUP",
-			"add other: backing=/x: a backing can only be given when the server starts: "
-			"it opens nothing that it was told over the socket" },
+			"add other: backing=/x: it has to come with the request, open, as uzramctl "
+			"sends it; the server opens nothing that it is told over the socket" },
+		{ "add other size=1M backing=nbd+unix:///?socket=/x", "ENOTSUP",
+			"add other: backing=nbd+unix:///?socket=/x: an NBD server can only be given "
+			"when this one starts; allowed is a file or a block device" },
 		{ "add other size=1M high=50", "EINVAL",
-			"add other: a disk without backing= takes none of its keys" },
+			"disk=other: high=: allowed with backing= only" },
 		{ "remove new", NULL, "{\"ok\":true,\"name\":\"new\"}" },
 		{ "remove new", "ENOENT", "no disk named \"new\"" },
 		{ "remove", "EINVAL", "too few arguments; usage: remove NAME" },
