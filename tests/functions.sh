@@ -16,7 +16,14 @@ tools=$UZRAM_BUILD/tests
 fail () { echo "FAIL: $*"; exit 1; }
 skip () { echo "SKIP: $*"; exit 77; }
 
-# Clean-up commands, run last first when the test ends, however it does.
+# A signal is served when the command in the foreground has ended, and the harness sends it to
+# the test's process group: so timeout makes no group of its own. A child that is to be ended
+# by $! needs `command timeout` instead, which does.
+timeout () { command timeout --foreground "$@"; }
+
+# Clean-up commands, run last first when the test ends, however it does. Each comes before what
+# it undoes, which a signal may meet half done, and does nothing where there is nothing to do.
+# Children that are still there end without being told of.
 cleanups=()
 cleanup () { cleanups+=("$1"); }
 run_cleanups () {
@@ -37,8 +44,10 @@ trap run_cleanups EXIT
 trap 'exit 143' HUP INT TERM
 
 # Socket paths are short by law: not under the build folder.
-dir=$(mktemp -d /tmp/uzram-test.XXXXXX)
+dir=
 cleanup 'rm -rf --one-file-system "$dir"'
+cleanup end_children
+dir=$(mktemp -d /tmp/uzram-test.XXXXXX)
 
 requires_tool () {
 	local tool
@@ -70,12 +79,29 @@ until_true () {
 # A child process of ours: is it running?  (A zombie is not.)
 running () { [ -e "/proc/$1" ] && ! grep -q '^State:.Z' "/proc/$1/status" 2>/dev/null; }
 
-# Ends a child of ours that may be gone already.
+# Ends a child of ours that may be gone already, and whose number may be another's by now.
 end_child () {
-	running "$1" || return 0
+	jobs -rp | grep -qx "$1" || return 0
 	kill "$1" 2>/dev/null
-	until_true 5 eval "! running $1" || kill -9 "$1" 2>/dev/null
+	until_true 10 eval "! running $1" || kill -9 "$1" 2>/dev/null
 	wait "$1" 2>/dev/null
+}
+# All of them, the newest first: a server waits for its clients.
+end_children () {
+	local child
+	for child in $(jobs -rp | tac); do
+		end_child "$child"
+	done
+}
+
+# attended SECONDS COMMAND...: for what takes long, as a child: a signal to the test is served
+# at once, and ends it and those it has started.
+attended () {
+	local child
+	command timeout --kill-after=5 "$@" &
+	child=$!
+	cleanup "end_child $child"
+	wait $child
 }
 
 # A build with sanitizers is loaded into a program without them, so their library
@@ -123,7 +149,6 @@ start_nbdkit () {
 	    "${nbdkit_options[@]}" "$UZRAM_PLUGIN" control="$control" "$@" \
 	    2>>"$dir/server.log" &
 	server=$!
-	cleanup "end_child $server"
 	until_true 60 eval "[ -s '$dir/pid' ] || ! running $server" || fail "the server does not start"
 	running $server || fail "the server did not start"
 }
@@ -142,11 +167,68 @@ await_nbdkit () {
 	until_true 60 eval "! running $server" || fail "the server does not end"
 	wait "$server" || fail "the server ended with status $?"
 	check_sanitizers
+	! [ -e "$control" ] || fail "the control socket is left"
 }
 
+# Ends the server as nobody should.
+kill_nbdkit () {
+	kill -9 "$server"
+	wait "$server" 2>/dev/null || :
+}
+
+ctl () { timeout 60 "$UZRAMCTL" -s "$control" "$@"; }
 # disk_stat FIELD: a number from `uzramctl stat --json`, as in: disk_stat mm_stat.same_pages
-disk_stat () {
-	timeout 20 "$UZRAMCTL" -s "$control" --json stat | jq -e ".disks[0].$1"
+disk_stat () { timeout 20 "$UZRAMCTL" -s "$control" --json stat | jq -e ".disks[0].$1"; }
+accel_stat () { timeout 20 "$UZRAMCTL" -s "$control" --json accel | jq -e ".accel.$1"; }
+stage_is_empty () { [ "$(disk_stat stage.pages)" = 0 ]; }
+drained () { until_true 60 stage_is_empty || fail "the stage is not drained"; }
+no_clients () { [ "$(disk_stat clients)" = 0 ]; }
+
+# resident PID: the bytes of memory that a process has.
+resident () { awk '/^Rss:/ { print $2 * 1024 }' "/proc/$1/smaps_rollup"; }
+
+# says FILE WORDS: they are in $dir/FILE.
+says () { grep -qF -e "$2" "$dir/$1" || { cat "$dir/$1"; fail "it does not say: $2"; }; }
+one_line () { [ "$(wc -l <"$dir/$1")" = 1 ] || { cat "$dir/$1"; fail "not one line"; }; }
+
+# nbd_fails ERROR COMMAND...: nbd-do's commands on $uri do not succeed, for that reason. What it
+# says is in $dir/said.
+nbd_fails () {
+	local error=$1 status=0
+	shift
+	timeout 60 "$tools/nbd-do" "$uri" "$@" >"$dir/said" || status=$?
+	[ $status = 1 ] && grep -qw "$error" "$dir/said" ||
+	    fail "$*: status $status, not $error: $(cat "$dir/said")"
+}
+
+# hold_client COMMAND...: a client does nbd-do's commands on $uri, and stays until
+# release_client.
+client=
+hold_client () {
+	rm -f "$dir/hold"
+	mkfifo "$dir/hold"
+	"$tools/nbd-do" "$uri" "$@" wait <"$dir/hold" >"$dir/client" &
+	client=$!
+	exec 9>"$dir/hold"
+	until_true 60 grep -q waiting "$dir/client" || fail "the client does not come to its end"
+}
+release_client () {
+	exec 9>&-
+	wait "$client"
+}
+
+# same_as FILE [URI [WHEN]]: the disk begins with what the file holds.
+same_as () {
+	timeout 300 nbdcopy --connections=2 --requests=8 "${2:-$uri}" "$dir/back" ||
+	    fail "it cannot be read${3:+: $3}"
+	cmp -n "$(wc -c <"$1")" "$1" "$dir/back" || fail "the content differs${3:+: $3}"
+	rm "$dir/back"
+}
+
+# without_uring ERROR: the servers that follow get this from io_uring's system calls.
+without_uring () {
+	"$tools/no-uring" "$1" /bin/true || skip "no seccomp filters here"
+	nbdkit_wrapper=("$tools/no-uring" "$1" /usr/bin/env)
 }
 
 # file_list MIB: real files of this machine, NUL-separated, MIB MiB of them at most.
@@ -170,26 +252,36 @@ real_data () {
 	truncate -s "${2}M" "$1"
 }
 
-# attach_loop: $sock as the block device $loop, by nbdfuse and a loop device.
+# make_loop FILE [OPTION...]: the file as the block device $loop, until free_loop.
 loop=
-attach_loop () {
-	mkdir "$dir/fuse"
-	: >"$dir/fuse/disk"
-	nbdfuse -P "$dir/fuse.pid" "$dir/fuse/disk" "$uri" &
-	local fuse=$!
-	cleanup "end_child $fuse; umount -l '$dir/fuse/disk' 2>/dev/null; :"
-	until_true 20 eval "[ -s '$dir/fuse.pid' ] || ! running $fuse" || :
-	running $fuse || skip "nbdfuse cannot mount here"
-	loop=$(losetup --direct-io=on -f --show "$dir/fuse/disk")
-	cleanup "detach_loop $fuse 2>/dev/null"
-	fuse_pid=$fuse
+make_loop () {
+	local file=$1
+	shift
+	cleanup 'free_loop 2>/dev/null'
+	loop=$(losetup "$@" -f --show "$file")
 }
-detach_loop () {
+free_loop () {
 	[ -n "$loop" ] || return 0
 	losetup -d "$loop"
 	loop=
+}
+
+# attach_disk: $sock as the block device $loop, by nbdfuse and a loop device, until detach_disk.
+fuse=
+attach_disk () {
+	mkdir "$dir/fuse"
+	: >"$dir/fuse/disk"
+	cleanup 'end_child "$fuse"; umount -l "$dir/fuse/disk" 2>/dev/null'
+	nbdfuse -P "$dir/fuse.pid" "$dir/fuse/disk" "$uri" &
+	fuse=$!
+	until_true 20 eval "[ -s '$dir/fuse.pid' ] || ! running $fuse" || :
+	running $fuse || skip "nbdfuse cannot mount here"
+	make_loop "$dir/fuse/disk" --direct-io=on
+}
+detach_disk () {
+	free_loop
 	fusermount3 -u "$dir/fuse/disk"
-	until_true 20 eval "! running $1"
+	until_true 20 eval "! running $fuse" || fail "nbdfuse does not end"
 }
 
 requires_fio () {

@@ -17,10 +17,10 @@ done
 for args in "" "mem-limit=1M promote=read" swap=yes; do
 	start_nbdkit 32M backing="$dir/backing" backing-size=64M $args
 	timeout 60 "$tools/nbd-do" "$uri" put 0 "$dir/data" flush
-	timeout 60 "$UZRAMCTL" -s "$control" writeback page_indexes=0-1500
+	ctl writeback page_indexes=0-1500
 	workload
 	stop_nbdkit
 done
 start_nbdkit 32M mem-limit=4M swap=yes swap-reserve=1M
-"$tools/nbd-do" "$uri" put 0 <(head -c 16M /dev/urandom) >/dev/null && fail "16 MiB fit into 4"
+nbd_fails ENOSPC put 0 <(head -c 16M /dev/urandom)
 stop_nbdkit

@@ -20,11 +20,6 @@ run () {
 		[ -s "$dir/err" ] || fail "uzramctl $*: fails without a word"
 	fi
 }
-# says FILE WORDS: they are in $dir/FILE.
-says () {
-	grep -qF -e "$2" "$dir/$1" || { cat "$dir/$1"; fail "it does not say: $2"; }
-}
-one_line () { [ "$(wc -l <"$dir/$1")" = 1 ] || { cat "$dir/$1"; fail "not one line"; }; }
 
 start_nbdkit 64M mem-limit=32M
 on=(-s "$control")
@@ -38,7 +33,7 @@ cmp "$dir/list" "$dir/out"
     "NAME DISKSIZE DATA COMPR ALGORITHM STREAMS ZERO-PAGES TOTAL MEM-LIMIT MEM-USED MIGRATED COMP-RATIO WB" ] ||
     fail "other columns than zramctl's"
 [ "$(wc -l <"$dir/out")" = 2 ] || fail "not one line for one disk"
-read -r name size data compr algorithm streams zero total limit used migrated ratio wb \
+read -r name size data compr algorithm streams zero _ limit _ migrated ratio wb \
     < <(tail -1 "$dir/out")
 [ "$name $size $data $compr $algorithm $zero $limit $migrated $ratio $wb" = \
     "default 64M 0B 0B lz4 0 32M 0 - 0B" ] || fail "an empty disk: $(tail -1 "$dir/out")"
@@ -50,7 +45,7 @@ timeout 60 "$tools/nbd-do" "$uri" fill 0 1m 0x5a
 timeout 60 nbdcopy "$dir/real" "$uri"
 timeout 60 "$tools/nbd-do" "$uri" flush
 run 0 "${on[@]}" list
-read -r name size data compr algorithm streams zero total limit used migrated ratio wb \
+read -r name size data compr algorithm streams zero _ limit _ migrated ratio wb \
     < <(tail -1 "$dir/out")
 [ "$data" = 1M ] || fail "1 MiB stored, DATA is $data"
 run 0 "${on[@]}" --json list
@@ -79,7 +74,7 @@ UZRAM_CONTROL=/nowhere run 0 --socket="$control" stat
 # Compaction, after every other page has gone.
 for ((i = 0; i < 256; i += 2)); do
 	echo trim $((i * 4096)) 4096
-done | xargs timeout 60 "$tools/nbd-do" "$uri"
+done | timeout 60 xargs "$tools/nbd-do" "$uri"
 run 0 "${on[@]}" compact
 one_line out
 grep -Eqx 'default: [0-9]+ pages \([0-9.]+[BKM]\) given back' "$dir/out" ||
@@ -196,12 +191,7 @@ remove nosuch|no disk named "nosuch"
 END
 
 # A client is attached: reset, remove are refused, resize but for --force to larger.
-mkfifo "$dir/attached"
-timeout 60 "$tools/nbd-do" "$uri" wait <"$dir/attached" >"$dir/waiting" &
-client=$!
-cleanup "end_child $client"
-exec 9>"$dir/attached"
-until_true 20 grep -q waiting "$dir/waiting" || fail "no client"
+hold_client size
 [ "$(disk_stat clients)" = 1 ] || fail "clients: $(disk_stat clients)"
 for args in reset "remove default" "resize 128M" "resize 32M --force"; do
 	run 1 "${on[@]}" $args
@@ -212,10 +202,8 @@ run 0 "${on[@]}" resize 128M --force
 [ "$(disk_stat size)" = 134217728 ]
 [ "$(timeout 20 "$tools/nbd-do" "$uri" size)" = 134217728 ] ||
     fail "the next connection sees another size"
-exec 9>&-
-wait $client
+release_client
 timeout 60 "$tools/nbd-do" "$uri" same 32m "$dir/real"
-no_clients () { [ "$(disk_stat clients)" = 0 ]; }
 until_true 20 no_clients || fail "clients that have gone count"
 run 0 "${on[@]}" resize 4097
 [ "$(disk_stat size)" = 8192 ]
@@ -224,7 +212,7 @@ run 0 "${on[@]}" resize default 64M
 
 # reset: no counter, no content.
 timeout 60 nbdcopy "$dir/real" "$uri"
-until_true 20 no_clients
+until_true 20 no_clients || fail "clients that have gone count"
 run 0 "${on[@]}" reset
 uzramctl --json stat | jq -e '.disks[0] | .size == 67108864 and .algorithm == "zstd" and
     .limit_used == 0 and ([.mm_stat | del(.mem_limit)[]] + [.io_stat[]] +

@@ -15,17 +15,17 @@ fi
 real_data "$dir/real" 2
 start_nbdkit disk=a size=16M backing="$dir/backing" backing-size=8M disk=b.2 size=32M \
     algorithm=zstd:3 mem-limit=8M disk=c size=1G
-timeout 20 "$UZRAMCTL" -s "$control" metrics >"$dir/metrics"
+ctl metrics >"$dir/metrics"
 check "$dir/metrics" || fail "metrics of empty disks"
 for name in a b.2; do
 	timeout 60 "$tools/nbd-do" "nbd+unix:///$name?socket=$sock" put 0 "$dir/real" trim 0 64k flush
-	[ $name != a ] || timeout 20 "$UZRAMCTL" -s "$control" writeback a all
+	[ $name != a ] || ctl writeback a all
 	# What staging took goes back a moment later, or now.
-	timeout 20 "$UZRAMCTL" -s "$control" compact $name
+	ctl compact $name
 done
-timeout 20 "$UZRAMCTL" -s "$control" metrics >"$dir/metrics"
+ctl metrics >"$dir/metrics"
 check "$dir/metrics" || fail "metrics"
-timeout 20 "$UZRAMCTL" -s "$control" --json stat >"$dir/stat"
+ctl --json stat >"$dir/stat"
 
 # same METRIC DISK MORE-LABELS PATH: the metric is what stat has at PATH.
 same () {
@@ -53,14 +53,14 @@ for name in a b.2 c; do
 		same uzram_request_duration_seconds_count $name ",op=\"$op\"" latency_us.$op.count
 	done
 done
-timeout 20 "$UZRAMCTL" -s "$control" --json metrics | jq -e '.text | startswith("# HELP")' \
+ctl --json metrics | jq -e '.text | startswith("# HELP")' \
     >/dev/null || fail "metrics --json"
 grep -q '^uzram_backing_pages{disk="a"} [1-9]' "$dir/metrics" || fail "nothing was written back"
 resident=$(awk '$1 == "process_resident_memory_bytes" { print $2 }' "$dir/metrics")
 [ "$resident" -gt 1000000 ] || fail "resident memory: $resident"
 for name in a b.2 c; do
-	timeout 20 "$UZRAMCTL" -s "$control" remove $name
+	ctl remove $name
 done
-timeout 20 "$UZRAMCTL" -s "$control" metrics >"$dir/metrics"
+ctl metrics >"$dir/metrics"
 check "$dir/metrics" || fail "metrics without a disk"
 stop_nbdkit

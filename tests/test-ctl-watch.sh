@@ -13,7 +13,6 @@ views () { [ "$(grep -c '^NAME ' "$dir/out" 2>/dev/null)" -ge "$1" ] 2>/dev/null
 
 "$UZRAMCTL" -s "$control" watch 0.5 >"$dir/out" 2>"$dir/err" &
 watch=$!
-cleanup "end_child $watch"
 until_true 20 views 1 || fail "no view"
 timeout 60 "$tools/nbd-do" "$uri" put 0 "$dir/real" same 0 "$dir/real"
 nr=$(grep -c '^NAME ' "$dir/out")

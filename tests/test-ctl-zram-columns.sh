@@ -11,10 +11,15 @@ truncate -s 13M "$dir/data"
 head -c 1M /dev/zero | tr '\0' Z >>"$dir/data"
 head -c 2M /dev/urandom >>"$dir/data"
 
+id=
+remove_zram () {
+	[ -n "$id" ] || return 0
+	echo 1 >"/sys/block/zram$id/reset"
+	echo "$id" >/sys/class/zram-control/hot_remove
+}
+cleanup 'until_true 10 remove_zram 2>/dev/null'
 id=$(cat /sys/class/zram-control/hot_add) || skip "cannot add a zram device"
 zram=/sys/block/zram$id
-remove_zram () { echo 1 >$zram/reset; echo "$id" >/sys/class/zram-control/hot_remove; }
-cleanup 'until_true 10 remove_zram 2>/dev/null'
 until_true 10 test -b "/dev/zram$id" || skip "no device node /dev/zram$id appears"
 echo lz4 >$zram/comp_algorithm 2>/dev/null || skip "this zram has no lz4"
 echo 64M >$zram/disksize
@@ -26,7 +31,7 @@ compare () {
 	theirs=$(zram_column "$what" "$column")
 	ours=$(disk_stat "$what.$name")
 	echo "$what $name: zram $theirs, uzram $ours"
-	[ "$ours" $relation "$theirs" ] || fail "$what $name ($step)"
+	test "$ours" "$relation" "$theirs" || fail "$what $name ($step)"
 }
 columns () {
 	step=$1

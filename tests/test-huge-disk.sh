@@ -6,11 +6,8 @@ source "$(dirname "$0")/functions.sh"
 requires_tool nbdinfo
 [ "$UZRAM_SANITIZERS" = no ] || skip "sanitizers have much memory of their own"
 
-resident () { awk '$1 == "VmRSS:" { print $2 * 1024 }' "/proc/$1/status"; }
-
 nbdkit -f -P "$dir/null.pid" -U "$dir/null.sock" null 16T &
 null=$!
-cleanup "end_child $null"
 until_true 20 eval "[ -s '$dir/null.pid' ]"
 timeout 60 "$tools/nbd-do" "nbd+unix:///?socket=$dir/null.sock" check 0 1m 0
 base=$(resident $null)
@@ -29,7 +26,7 @@ stop_nbdkit
 
 for size in 256T 1P 1E 4E 9223372036854771711; do
 	rm -f "$sock" "$dir/pid"
-	if timeout 20 nbdkit -U - "$UZRAM_PLUGIN" $size --run 'nbdinfo --size "$uri"' \
+	if command timeout 20 nbdkit -U - "$UZRAM_PLUGIN" $size --run 'nbdinfo --size "$uri"' \
 	    >"$dir/size" 2>"$dir/err"; then
 		echo "$size: served as $(cat "$dir/size")"
 	else

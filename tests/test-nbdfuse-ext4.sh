@@ -7,11 +7,11 @@ requires_fuse
 requires_tool mkfs.ext4 fsck.ext4 fstrim jq
 
 start_nbdkit 512M
-attach_loop
+attach_disk
 timeout 60 mkfs.ext4 -q -F "$loop"
 mkdir "$dir/fs"
-timeout 60 mount -o discard "$loop" "$dir/fs" || skip "may not mount file systems"
 cleanup 'umount "$dir/fs" 2>/dev/null'
+timeout 60 mount -o discard "$loop" "$dir/fs" || skip "may not mount file systems"
 empty=$(disk_stat mm_stat.orig_data_size)
 
 file_list 200 >"$dir/list"
@@ -35,5 +35,5 @@ until_true 20 freed ||
     fail "of $full bytes $(disk_stat mm_stat.orig_data_size) are still stored after fstrim"
 timeout 60 umount "$dir/fs"
 timeout 60 fsck.ext4 -fn "$loop"
-detach_loop $fuse_pid
+detach_disk
 stop_nbdkit

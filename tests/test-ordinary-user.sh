@@ -23,7 +23,6 @@ for swap in no yes; do
 	"${as_user[@]}" nbdkit -f -P "$dir/user/pid" -U "$sock" "$UZRAM_PLUGIN" 64M \
 	    swap=$swap control="$control" 2>"$dir/server.log" &
 	server=$!
-	cleanup "end_child $server"
 	until_true 20 eval "[ -s '$dir/user/pid' ] || ! running $server"
 	timeout 60 "$tools/nbd-do" "$uri" fill 0 64m 9 check 0 64m 9
 	stop_nbdkit

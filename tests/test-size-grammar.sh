@@ -5,7 +5,7 @@ requires_tool nbdkit nbdinfo
 
 # size PLUGIN STRING: what it serves, or "refused".
 size () {
-	timeout 20 env "${nbdkit_env[@]}" nbdkit -U - "$1" size="$2" \
+	command timeout 20 env "${nbdkit_env[@]}" nbdkit -U - "$1" size="$2" \
 	    --run 'env -u LD_PRELOAD nbdinfo --size "$uri"' 2>/dev/null || echo refused
 }
 

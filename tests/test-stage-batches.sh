@@ -10,8 +10,8 @@ for batch in 32 256 1; do
 	start_nbdkit 256M batch=$batch
 	run_fio --rw=randwrite --bs=4k --size=48m --iodepth=16 --numjobs=2 --offset_increment=64m \
 	    --verify=crc32c --buffer_compress_percentage=60 --refill_buffers
-	until_true 20 eval '[ "$(disk_stat stage.pages)" = 0 ]' || fail "pages stay staged"
-	timeout 20 "$UZRAMCTL" -s "$control" --json stat | jq -c '.disks[0] | .stage, .streams' |
+	until_true 20 stage_is_empty || fail "pages stay staged"
+	ctl --json stat | jq -c '.disks[0] | .stage, .streams' |
 	    tee "$dir/streams"
 	jq -es --argjson batch $batch '.[0].write == "behind" and .[0].pages_max > 0 and
 	    (.[1] | .batches == ([.batch_sizes[][1]] | add) and .batch_pages >= .batches and
@@ -27,7 +27,7 @@ done
 
 start_nbdkit 64M write=through
 run_fio --rw=randwrite --bs=4k --size=16m --iodepth=16 --verify=crc32c --refill_buffers
-timeout 20 "$UZRAMCTL" -s "$control" --json stat | jq -e '.disks[0] | .stage.write == "through" and
+ctl --json stat | jq -e '.disks[0] | .stage.write == "through" and
     .stage.pages_max == 0 and .stage.direct == 0 and .streams.batches == 0 and
     .streams.percpu >= 4096' >/dev/null || fail "write=through has a stage"
 stop_nbdkit

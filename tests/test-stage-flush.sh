@@ -5,8 +5,6 @@
 source "$(dirname "$0")/functions.sh"
 requires_tool qemu-io jq
 
-stage_is_empty () { [ "$(disk_stat stage.pages)" = 0 ]; }
-
 real_data "$dir/data" 16
 start_nbdkit 64M
 for pause in 0 0.05 0.4; do # a worker at work, one that naps, all asleep
@@ -20,9 +18,8 @@ done
 
 # The client stays, so that nothing but its FLUSH can be what compressed them.
 mkfifo "$dir/hold"
-timeout 120 qemu-io -f raw "$uri" >"$dir/client" <"$dir/hold" &
+command timeout 120 qemu-io -f raw "$uri" >"$dir/client" <"$dir/hold" &
 client=$!
-cleanup "end_child $client"
 exec 9>"$dir/hold"
 # One line at a time: of several that it can read at once qemu-io does only the first.
 told () {
@@ -33,11 +30,11 @@ writes=$(disk_stat writes)
 for i in {1..5}; do
 	told "write -s $dir/data $((i * 8))M 8M" writes $((writes + i * 2048))
 	told flush latency_us.flush.count $i
-	[ "$(disk_stat stage.pages)" = 0 ] || fail "staged after FLUSH: $(disk_stat stage.pages)"
+	stage_is_empty || fail "staged after FLUSH: $(disk_stat stage.pages)"
 done
 [ "$(disk_stat mm_stat.orig_data_size)" -ge $((40 << 20)) ] || fail "not all is stored"
 before=$(disk_stat stage.pages_max)
-timeout 20 "$UZRAMCTL" -s "$control" drop-stats
+ctl drop-stats
 told "write -f -s $dir/data 0 8M" writes 2048
 [ "$(disk_stat stage.pages_max)" = 0 ] || fail "FUA was staged"
 [ "$before" -gt 0 ] || fail "nothing was ever staged"
@@ -46,7 +43,7 @@ wait $client || fail "qemu-io: $(cat "$dir/client")"
 
 # Raw pages of the stage, up to 8 MiB, do not stay.
 settled () {
-	timeout 20 "$UZRAMCTL" -s "$control" --json stat |
+	ctl --json stat |
 	    jq -e '.disks[0] | .mm_stat.mem_used_total <= .limit_used + 2097152' >/dev/null
 }
 until_true 10 settled || fail "staging's memory stays: $(disk_stat mm_stat.mem_used_total)"

@@ -11,16 +11,17 @@ cap_ipc_lock=$((0x$(awk '$1 == "CapEff:" { print $2 }' /proc/self/status) >> 14 
 # get_locked RESERVE: sets $locked to the bytes locked by a server in the background.
 get_locked () {
 	local pid
-	rm -f "$dir/pid" "$sock"
+	rm -f "$sock"
+	cleanup '! [ -s "$dir/pid" ] || kill "$(cat "$dir/pid")"'
 	timeout 60 nbdkit -P "$dir/pid" -U "$sock" "$UZRAM_PLUGIN" 1G swap=yes swap-reserve="$1"
 	until_true 20 eval "[ -s '$dir/pid' ]"
 	pid=$(cat "$dir/pid")
-	cleanup "kill $pid 2>/dev/null"
 	# Once it answers, it has done what it does after forking.
 	timeout 60 "$tools/nbd-do" "$uri" fill 0 1m 7 check 0 1m 7
 	locked=$(awk '/^Locked:/ { kb += $2 } END { print kb * 1024 }' "/proc/$pid/smaps")
 	kill "$pid"
-	until_true 20 eval "! [ -e /proc/$pid ]"
+	until_true 20 eval "! [ -e /proc/$pid ]" || fail "the server does not end"
+	rm "$dir/pid"
 }
 
 get_locked 8M

@@ -27,7 +27,6 @@ command=${command/ uzram / $UZRAM_PLUGIN }
 read -r -a command <<<"$command"
 systemd-socket-activate -l "$sock" "${command[@]}" 2>"$dir/log" &
 server=$!
-cleanup "end_child $server"
 until_true 10 test -S "$sock" || { cat "$dir/log"; skip "systemd-socket-activate does not listen"; }
 timeout 60 "$tools/nbd-do" "$uri" fill 0 1m 7 check 0 1m 7 || { cat "$dir/log"; fail "no service"; }
-timeout 20 "$UZRAMCTL" -s "$control" list | grep -q '^default .*zstd' || fail "no control socket"
+ctl list | grep -q '^default .*zstd' || fail "no control socket"

@@ -8,30 +8,21 @@ requires_tool nbdcopy
 
 start_nbdkit 64M
 [ -S "$control" ] || fail "there is no control socket"
-mkfifo "$dir/hold"
-"$tools/nbd-do" "$uri" fill 0 1m 3 wait <"$dir/hold" >"$dir/client" &
-client=$!
-exec 9>"$dir/hold"
-cleanup "end_child $client"
-until_true 20 grep -q waiting "$dir/client"
+hold_client fill 0 1m 3
 kill -TERM "$server"
 sleep 0.2
-exec 9>&-
 SECONDS=0
+release_client || :
 await_nbdkit
 [ $SECONDS -lt 10 ] || fail "it took $SECONDS seconds after an idle client had left"
-! [ -e "$control" ] || fail "the control socket is left"
-wait $client || :
 
 start_nbdkit 256M
 real_data "$dir/data" 64
 cat "$dir/data" "$dir/data" "$dir/data" "$dir/data" >"$dir/much"
 nbdcopy --connections=4 --requests=64 "$dir/much" "$uri" 2>"$dir/nbdcopy.log" &
 client=$!
-cleanup "end_child $client"
 sleep 0.1
 SECONDS=0
 stop_nbdkit
 [ $SECONDS -lt 10 ] || fail "it took $SECONDS seconds with a busy connection"
-! [ -e "$control" ] || fail "the control socket is left"
 wait $client || :

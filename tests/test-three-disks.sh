@@ -7,8 +7,6 @@ requires_fio
 requires_tool jq nbdinfo
 [ "$UZRAM_SANITIZERS" = no ] || skip "sanitizers have much memory of their own"
 
-resident () { awk '/^Rss:/ { print $2 * 1024 }' "/proc/$server/smaps_rollup"; }
-stat () { timeout 20 "$UZRAMCTL" -s "$control" --json stat; }
 # load DISK MODE: 64 MiB in 4 KiB requests, verified when read; fio's count of
 # bytes, reads and writes, goes to $dir/DISK.io.
 load () {
@@ -35,18 +33,18 @@ start_nbdkit size=128M disk=a algorithm=lz4 disk=b algorithm=zstd disk=c algorit
 [ "$(timeout 20 nbdinfo --list "nbd+unix:///?socket=$sock" | grep -c '^export=')" = 3 ] ||
     fail "there are not three exports"
 load_all randwrite a b c # warm: buffers and stacks are there
-timeout 20 "$UZRAMCTL" -s "$control" reset a
-timeout 20 "$UZRAMCTL" -s "$control" reset b
-timeout 20 "$UZRAMCTL" -s "$control" reset c
-empty=$(resident)
+ctl reset a
+ctl reset b
+ctl reset c
+empty=$(resident "$server")
 
 load_all randwrite a b c
 # What is staged, and the memory that it took, would go by itself in a moment.
 for disk in a b c; do
 	timeout 20 "$tools/nbd-do" "nbd+unix:///$disk?socket=$sock" flush
-	timeout 60 "$UZRAMCTL" -s "$control" compact $disk
+	ctl compact $disk
 done
-stat >"$dir/all"
+ctl --json stat >"$dir/all"
 jq -r '.disks[] | "\(.name) \(.algorithm) \(.reads) \(.writes) \(.mm_stat.orig_data_size)
 	\(.mm_stat.compr_data_size) \(.io_stat.failed_reads + .io_stat.failed_writes)"' "$dir/all" |
 while read -r name algorithm reads writes data && read -r compressed failed; do
@@ -61,14 +59,14 @@ done
 
 # The disks' memory, added up, is what the process has grown by.
 sum=$(jq '[.disks[] | .mm_stat.mem_used_total + .table_bytes] | add' "$dir/all")
-grown=$(($(resident) - empty))
+grown=$(($(resident "$server") - empty))
 echo "the disks say $sum bytes, the process grew by $grown"
 [ "$grown" -ge $((sum * 98 / 100)) ] && [ "$grown" -le $((sum * 103 / 100 + (2 << 20))) ] ||
     fail "they do not add up"
 
 # Two go on; the third rests.
 load_all randread a c
-stat >"$dir/two"
+ctl --json stat >"$dir/two"
 # (But for its age.)
 [ "$(jq -S '.disks[1] | del(.ages)' "$dir/all")" = "$(jq -S '.disks[1] | del(.ages)' "$dir/two")" ] ||
     fail "the disk at rest has changed"
@@ -76,9 +74,9 @@ stat >"$dir/two"
     fail "the disk under load has not"
 
 # One goes: its memory goes, the others stay.
-timeout 20 "$UZRAMCTL" -s "$control" remove b
+ctl remove b
 gone=$(jq '.disks[1] | .mm_stat.mem_used_total + .table_bytes' "$dir/all")
-left=$(($(resident) - empty))
+left=$(($(resident "$server") - empty))
 [ "$left" -le $((grown - gone * 98 / 100 + (1 << 20))) ] || fail "removed, and $left bytes are left"
 load_all randread a c
 stop_nbdkit

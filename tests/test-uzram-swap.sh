@@ -26,7 +26,8 @@ flock -w 300 8 || skip "another test of uzram-swap does not end"
 min_free=$(cat /proc/sys/vm/min_free_kbytes)
 export UZRAM_SWAP_MIN_FREE=$((min_free + 4))
 job=
-cleanup '[ -z "$job" ] || kill -KILL $job 2>/dev/null; "$swap" stop 2>/dev/null; echo $min_free >/proc/sys/vm/min_free_kbytes'
+cleanup 'echo $min_free >/proc/sys/vm/min_free_kbytes'
+cleanup '[ -z "$job" ] || kill -KILL $job 2>/dev/null; end_children; "$swap" stop 2>/dev/null'
 
 # found_here: what it leaves on a machine that others use too. (Swap that is on
 # keeps its loop device.)
@@ -54,9 +55,6 @@ run () {
 	shift
 	timeout 60 "$swap" "$@" >"$dir/out" 2>"$dir/err" || status=$?
 	[ $status = "$want" ] || { cat "$dir/err"; fail "uzram-swap $*: status $status, not $want"; }
-}
-says () {
-	grep -qF -e "$2" "$dir/$1" || { cat "$dir/$1"; fail "it does not say: $2"; }
 }
 
 # pause_at STEP ARGUMENT...: uzram-swap in the background, as $job, which sleeps at that step.
@@ -104,7 +102,7 @@ refusals () {
 	says err "size=12q: not a size"
 	run 1 start 64M nosuch=1
 	says err "nosuch=1: no such key"
-	[ "$(wc -l <"$dir/err")" = 1 ] || { cat "$dir/err"; fail "not one line"; }
+	one_line err
 	run 1 start 8k
 	says err "mkswap"
 	UZRAM_PLUGIN=$dir/nosuch.so run 1 start 64M
@@ -179,7 +177,10 @@ for step in "${born[@]}"; do
 		pause_at "$step" start "${small[@]}"
 		end_job KILL 137
 		(sleep 0.2; rm "$state/paused") &
-		run 0 $next $([ $next = stop ] || echo "${small[*]}")
+		case $next in
+		stop) run 0 stop ;;
+		start) run 0 start "${small[@]}" ;;
+		esac
 		[ $next = stop ] || run 0 stop
 		nothing_left "KILL at $step, $next"
 	done

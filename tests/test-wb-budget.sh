@@ -15,7 +15,7 @@ budget () {
 for batch in 1 32 256; do
 	start_nbdkit 64M backing="$dir/backing" backing-size=32M writeback-batch=$batch
 	copy_in "$dir/data"
-	until_true 20 eval '[ "$(disk_stat stage.pages)" = 0 ]' || fail "the stage is not drained"
+	drained
 	ctl set writeback-limit=100 writeback-limit-enable=1
 	budget 100
 	[ "$(bd bd_count)" = 100 ] && [ "$(bd bd_writes)" = 100 ] || fail "$(bd bd_count) pages"
@@ -43,9 +43,7 @@ done
 head -c 16M /dev/urandom >"$dir/noise"
 start_nbdkit 64M backing="$dir/backing" backing-size=32M mem-limit=4M
 ctl set writeback-limit=500 writeback-limit-enable=1
-status=0
-timeout 60 "$tools/nbd-do" "$uri" put 0 "$dir/noise" >"$dir/said" || status=$?
-[ $status = 1 ] && grep -q ENOSPC "$dir/said" || fail "not ENOSPC: $(cat "$dir/said")"
+nbd_fails ENOSPC put 0 "$dir/noise"
 [ "$(bd bd_writes)" = 500 ] || fail "$(bd bd_writes) pages were written back, not 500"
 stored=$(awk '{ print $1 }' "$dir/said")
 head -c "$stored" "$dir/noise" >"$dir/fitted"
@@ -55,9 +53,7 @@ ctl set writeback-limit-enable=0
 timeout 60 "$tools/nbd-do" "$uri" put 0 "$dir/noise" same 0 "$dir/noise"
 # Both tiers full, all is readable.
 head -c 48M /dev/urandom >"$dir/noise"
-status=0
-timeout 60 "$tools/nbd-do" "$uri" put 0 "$dir/noise" >"$dir/said" || status=$?
-[ $status = 1 ] && grep -q ENOSPC "$dir/said" || fail "not ENOSPC: $(cat "$dir/said")"
+nbd_fails ENOSPC put 0 "$dir/noise"
 stored=$(awk '{ print $1 }' "$dir/said")
 echo "$stored bytes of noise in 4 MiB and $(bd capacity) bytes of backing"
 [ "$stored" -ge $((30 << 20)) ] || fail "only $stored bytes fitted"

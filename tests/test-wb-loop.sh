@@ -5,8 +5,7 @@ requires_loop
 source "$(dirname "$0")/wb.sh"
 
 truncate -s "${wb_mib}M" "$dir/image"
-device=$(losetup -f --show "$dir/image")
-cleanup 'losetup -d "$device"'
+make_loop "$dir/image"
 wb_data
-wb_trial backing="$device"
+wb_trial backing="$loop"
 stop_nbdkit

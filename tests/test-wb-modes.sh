@@ -19,9 +19,6 @@ fresh () {
 	$do "$uri" put 0 "$dir/all"
 	drained
 }
-drained () {
-	until_true 20 eval '[ "$(disk_stat stage.pages)" = 0 ]' || fail "the stage is not drained"
-}
 # writes PAGES MODE...: a pass writes back so many.
 writes () {
 	local want=$1 got
@@ -32,8 +29,8 @@ writes () {
 # flagged LETTER PAGE...: these pages, and no others, have it.
 flagged () {
 	local want got
-	want=$(echo "${@:2}")
-	got=$(echo $(ctl blocks | awk -v f="$1" 'NR > 1 && index($3, f) { print $1 }'))
+	want=${*:2}
+	got=$(ctl blocks | awk -v f="$1" 'NR > 1 && index($3, f) { print $1 }' | paste -sd ' ')
 	[ "$got" = "$want" ] || { ctl blocks; fail "$1 is set for $got, not for $want"; }
 }
 idles () {
@@ -96,7 +93,7 @@ flagged w {10..69}
 
 # Overwriting a page or a part of it, and trimming, free its record.
 before=$(bd bytes_used)
-$do "$uri" put $((10 << 12)) <(head -c 4k "$dir/noise" | tr a-z A-Z) \
+$do "$uri" put $((10 << 12)) <(head -c 4k "$dir/noise" | tr '[:lower:]' '[:upper:]') \
     fill $((11 << 12)) 1 0 trim $((12 << 12)) 4k zero $(((13 << 12) + 1)) 10
 drained
 flagged w {14..69}
@@ -136,8 +133,7 @@ writes 25 all
     { ctl blocks; fail "text before noise"; }
 wb_clean
 # reset: all of it goes, and the disk is as good as new.
-no_clients () { [ "$(disk_stat clients)" = 0 ]; }
-until_true 20 no_clients
+until_true 20 no_clients || fail "clients that have gone count"
 ctl reset
 [ "$(bd bytes_used)" = 0 ] && [ "$(bd bd_count)" = 0 ] || fail "reset leaves something"
 $do "$uri" check 0 1m 0 put 0 "$dir/all"
@@ -172,9 +168,7 @@ before=$(bd bd_count)
 ctl set writeback=manual mem-limit=$((used / 10))
 sleep 0.3
 [ "$(bd bd_count)" = "$before" ] || fail "writeback=manual moves pages"
-status=0
-$do "$uri" put 32m "$dir/noise" >"$dir/said" || status=$?
-[ $status = 1 ] && grep -q ENOSPC "$dir/said" || fail "manual, at the limit: $(cat "$dir/said")"
+nbd_fails ENOSPC put 32m "$dir/noise"
 ctl set writeback=auto high=90 low=80
 $do "$uri" put 32m "$dir/noise" same 32m "$dir/noise"
 same_as "$dir/data"

@@ -2,15 +2,14 @@
 # Where io_uring is forbidden, as in many containers, threads do its work.
 source "$(dirname "$0")/functions.sh"
 source "$(dirname "$0")/wb.sh"
-"$tools/no-uring" EPERM /bin/true || skip "no seccomp filters here"
 
 wb_mib=64
 wb_data
-nbdkit_wrapper=("$tools/no-uring" EPERM /usr/bin/env)
+without_uring EPERM
 wb_trial backing="$dir/backing" backing-size="${wb_mib}M"
 [ "$(disk_stat writeback.backing)" = '"threads"' ] || fail "backing: $(disk_stat writeback.backing)"
 stop_nbdkit
-nbdkit_wrapper=("$tools/no-uring" ENOSYS /usr/bin/env)
+without_uring ENOSYS
 start_nbdkit 1M backing="$dir/backing" backing-size="${wb_mib}M"
 [ "$(disk_stat writeback.backing)" = '"threads"' ] || fail "backing: $(disk_stat writeback.backing)"
 stop_nbdkit

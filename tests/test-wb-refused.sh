@@ -14,7 +14,7 @@ refused () {
 	rm -f "$dir/no"
 	[ $status != 0 ] && [ $status != 124 ] || fail "$*: status $status"
 	[ "$(grep -vc -i sanitizer "$dir/said")" = 1 ] || { cat "$dir/said"; fail "$*: not one line"; }
-	grep -qF -e "$words" "$dir/said" || { cat "$dir/said"; fail "$*: it does not say: $words"; }
+	says said "$words"
 }
 # works KEY=VALUE...: it starts, and the backing can be used.
 works () {
@@ -37,7 +37,7 @@ refused "promote=often: allowed is" backing="$b" promote=often
 
 # What is not there, or nothing to write to.
 refused "backing=$b" backing="$b"
-grep -q "backing-size=" "$dir/said" || { cat "$dir/said"; fail "it does not say how"; }
+says said "backing-size=" # how
 [ ! -e "$b" ] || fail "a file was made"
 refused "backing=$dir: neither a regular file nor a block device" backing="$dir" backing-size=16M
 refused "backing=/dev/null: neither" backing=/dev/null
@@ -72,8 +72,7 @@ stop_nbdkit
 
 # Left by a server that ended, or was killed.
 works backing="$b"
-kill -9 "$server"
-wait "$server" 2>/dev/null || :
+kill_nbdkit
 works backing="$b"
 stop_nbdkit
 # Of another size.
@@ -95,15 +94,11 @@ stop_nbdkit
 
 # An NBD server's export cannot be locked: one that was left open must be given up in words.
 truncate -s 16M "$dir/image"
-nbdkit -f -U "$dir/other" -P "$dir/other.pid" file "$dir/image" 2>"$dir/other.log" &
-other=$!
-cleanup "end_child $other"
-until_true 20 test -s "$dir/other.pid"
-nbd="nbd+unix:///?socket=$dir/other"
+serve_file nbdkit
+nbd=$other_uri
 works backing="$nbd"
 refused "is in use, or was left so, by process $server of this machine" backing="$nbd"
-kill -9 "$server"
-wait "$server" 2>/dev/null || :
+kill_nbdkit
 refused "backing=$nbd is in use, or was left so, by process $server of this machine" backing="$nbd"
 works backing="$nbd" backing-overwrite=yes
 stop_nbdkit
@@ -115,24 +110,25 @@ for where in "$nbd" "$b"; do
 	: >"$dir/server.log"
 	works backing="$where" swap=yes swap-reserve=1M mem-limit=1M
 	stop_nbdkit
-	[ "$(grep -c "backing=$where is a server on this machine" "$dir/server.log")" = \
-	    $([ "$where" = "$b" ] && echo 0 || echo 1) ] || fail "swap=yes backing=$where: warnings"
+	warnings=$(grep -c "backing=$where is a server on this machine" "$dir/server.log") || :
+	[ "$where: $warnings" = "$nbd: 1" ] || [ "$where: $warnings" = "$b: 0" ] ||
+	    fail "swap=yes backing=$where: $warnings warnings"
 done
-end_child $other
+end_child "$other"
 
 # A device that is mounted.
 if [ "$(id -u)" = 0 ] && command -v mkfs.ext4 losetup >/dev/null && losetup -f >/dev/null 2>&1; then
 	truncate -s 16M "$dir/fs"
 	mkfs.ext4 -q -F "$dir/fs"
-	device=$(losetup -f --show "$dir/fs")
-	cleanup 'umount "$dir/mnt" 2>/dev/null; losetup -d "$device" 2>/dev/null'
+	make_loop "$dir/fs"
 	mkdir "$dir/mnt"
-	refused "backing=$device holds something that is not ours" backing="$device"
-	mount "$device" "$dir/mnt"
-	refused "backing=$device: in use" backing="$device" backing-overwrite=yes
+	cleanup 'umount "$dir/mnt" 2>/dev/null'
+	refused "backing=$loop holds something that is not ours" backing="$loop"
+	mount "$loop" "$dir/mnt"
+	refused "backing=$loop: in use" backing="$loop" backing-overwrite=yes
 	umount "$dir/mnt"
 	e2fsck -fn "$dir/fs" >"$dir/out" 2>&1 || { cat "$dir/out"; fail "a refused device was changed"; }
-	works backing="$device" backing-overwrite=yes
+	works backing="$loop" backing-overwrite=yes
 	stop_nbdkit
-	losetup -d "$device"
+	free_loop
 fi

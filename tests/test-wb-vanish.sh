@@ -7,22 +7,16 @@ do="timeout 60 $tools/nbd-do"
 
 truncate -s 64M "$dir/image"
 # nbdkit file: what it was told is in the file, whatever becomes of it.
-serve () {
-	rm -f "$dir/other" "$dir/other.pid"
-	nbdkit -f -U "$dir/other" -P "$dir/other.pid" file "$dir/image" 2>>"$dir/other.log" &
-	other=$!
-	cleanup "end_child $other"
-	until_true 20 test -s "$dir/other.pid" || { cat "$dir/other.log"; fail "no other server"; }
-}
+serve () { serve_file nbdkit; }
 vanish () {
-	kill -9 $other
-	wait $other 2>/dev/null || :
+	kill -9 "$other"
+	wait "$other" 2>/dev/null || :
 }
 serve
 real_data "$dir/data" 16
-start_nbdkit 64M backing="nbd+unix:///?socket=$dir/other" promote=never
+start_nbdkit 64M backing="$other_uri" promote=never
 copy_in "$dir/data"
-until_true 20 eval '[ "$(disk_stat stage.pages)" = 0 ]' || fail "the stage is not drained"
+drained
 # The first 12 MiB there, the rest in memory.
 ctl writeback page_indexes=0-3071
 head -c 12M "$dir/data" >"$dir/there"
@@ -31,7 +25,7 @@ tail -c 4M "$dir/data" >"$dir/here"
 # Gone for a moment, while it is read.
 $do "$uri" same 0 "$dir/there"
 for i in 1 2 3; do
-	( timeout 120 "$tools/nbd-do" "$uri" same 0 "$dir/there" same 0 "$dir/there" ) &
+	command timeout 120 "$tools/nbd-do" "$uri" same 0 "$dir/there" same 0 "$dir/there" &
 	reader=$!
 	sleep 0.0$i
 	vanish
@@ -53,9 +47,7 @@ wb_clean
 # For good. A read of what is in memory waits for nobody; one of what is not ends with EIO.
 vanish
 $do "$uri" same $((14 << 20)) <(tail -c 2M "$dir/data")
-status=0
-$do "$uri" check 0 64k 0 >"$dir/said" || status=$?
-[ $status = 1 ] && grep -q 'EIO' "$dir/said" || fail "not EIO: $(cat "$dir/said")"
+nbd_fails EIO check 0 64k 0
 # From now on at once.
 SECONDS=0
 for page in 1 100 1000 3000 3500; do

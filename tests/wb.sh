@@ -1,27 +1,36 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # What tests of the second tier share.
+# shellcheck disable=SC2034 # Not every test uses all of it.
 
 requires_tool jq nbdcopy cmp perl
 
 wb_mib=${UZRAM_WB_MIB:-192}	# of real data
-wb_connections=2
-ctl () { timeout 60 "$UZRAMCTL" -s "$control" "$@"; }
-resident () { awk '/^Rss:/ { print $2 * 1024 }' "/proc/$server/smaps_rollup"; }
-copy_in () { timeout 300 nbdcopy --connections=$wb_connections --requests=8 "$1" "$uri"; }
-# The disk holds what the file does.
-same_as () {
-	timeout 300 nbdcopy --connections=$wb_connections --requests=8 "$uri" "$dir/back" || fail "it cannot be read"
-	cmp -n "$(wc -c <"$1")" "$1" "$dir/back" || fail "the content differs${2:+: $2}"
-	rm "$dir/back"
+copy_in () { timeout 300 nbdcopy --connections=2 --requests=8 "$1" "$uri"; }
+
+# serve_file nbdkit|qemu-nbd: $dir/image by other people's server, $other, at $other_uri.
+other=
+other_uri="nbd+unix:///?socket=$dir/other"
+serve_file () {
+	local command
+	case $1 in
+	nbdkit)
+		command=(nbdkit -f -U "$dir/other" -P "$dir/other.pid" file "$dir/image") ;;
+	qemu-nbd)
+		command=(qemu-nbd -t -k "$dir/other" --pid-file="$dir/other.pid" -f raw
+		    --discard=unmap -e 8 "$dir/image") ;;
+	esac
+	rm -f "$dir/other" "$dir/other.pid"
+	"${command[@]}" >>"$dir/other.log" 2>&1 &
+	other=$!
+	until_true 20 test -s "$dir/other.pid" || { cat "$dir/other.log"; fail "$1 does not start"; }
 }
 
-# Data in $dir/data; what it takes compressed, and as cells and table, in $compressed and $charged.
+# Data in $dir/data; what it takes as cells and table in $charged.
 wb_data () {
 	real_data "$dir/data" "$wb_mib"
 	start_nbdkit "${wb_mib}M"
 	copy_in "$dir/data"
-	until_true 60 eval '[ "$(disk_stat stage.pages)" = 0 ]' || fail "the stage is not drained"
-	compressed=$(disk_stat mm_stat.compr_data_size)
+	drained
 	charged=$(disk_stat limit_used)
 	stop_nbdkit
 }
@@ -30,10 +39,10 @@ wb_data () {
 # more of them than it may.
 bd () { disk_stat "bd_stat.$1"; }
 wb_tight () {
-	local used allocated sizes
+	local used sizes
 	sizes=$(ctl blocks | awk '$3 ~ /w/ { n += $4 } END { printf "%d", n }')
 	used=$(bd bytes_used)
-	[ "$used" -le $((sizes / 100 * 103 + 4096)) ] ||
+	[ "$used" -le $((sizes * 103 / 100 + 4096)) ] ||
 	    fail "$used bytes of records for $sizes compressed ones"
 	echo "$(bd bd_count) pages on the backing, $sizes bytes, $used with headers, $(bd bytes_allocated) allocated"
 }
@@ -45,11 +54,11 @@ allocated_in_bounds () {
 wb_within () {
 	local limit=$1 empty=$2 pool rss
 	pool=$(disk_stat mm_stat.mem_used_max)
-	rss=$(($(resident) - empty))
+	rss=$(($(resident "$server") - empty))
 	echo "limit $limit, used $(disk_stat limit_used), pool at most $pool, resident growth $rss"
 	[ "$(disk_stat limit_used)" -le "$limit" ] || fail "over the limit"
-	[ "$pool" -le $((limit / 100 * 103 + (192 << 10))) ] || fail "the pool is over the limit"
-	[ "$UZRAM_SANITIZERS" != no ] || [ "$rss" -le $((limit / 100 * 103 + wb_buffers)) ] ||
+	[ "$pool" -le $((limit * 103 / 100 + (192 << 10))) ] || fail "the pool is over the limit"
+	[ "$UZRAM_SANITIZERS" != no ] || [ "$rss" -le $((limit * 103 / 100 + wb_buffers)) ] ||
 	    fail "the process is over the limit"
 }
 wb_buffers=$((8 << 20)) # streams, buffers of the backing: not the disk's data
@@ -59,7 +68,7 @@ wb_buffers=$((8 << 20)) # streams, buffers of the backing: not the disk's data
 wb_trial () {
 	local limit=$((charged / 4)) empty
 	start_nbdkit "${wb_mib}M" mem-limit=$limit "$@"
-	empty=$(resident)
+	empty=$(resident "$server")
 	copy_in "$dir/data"
 	wb_within $limit "$empty"
 	same_as "$dir/data"
@@ -78,13 +87,13 @@ wb_trial () {
 
 	# Every other 64 KiB goes: half of each segment is dead, until it is cleaned.
 	seq 0 131072 $(((wb_mib << 20) - 1)) | sed 's/.*/trim & 65536/' |
-	    xargs -n 3000 timeout 60 "$tools/nbd-do" "$uri"
+	    timeout 60 xargs -n 3000 "$tools/nbd-do" "$uri"
 	perl -e 'open(my $f, "+<", shift) or die; for (my $at = 0; $at < -s $f; $at += 131072)
 	    { seek($f, $at, 0); print $f "\0" x 65536; }' "$dir/data2"
 	echo "half of it trimmed: $(bd bytes_used) used, $(bd bytes_allocated) allocated"
 	until_true 60 allocated_in_bounds || fail "$(bd bytes_allocated) for $(bd bytes_used)"
 	wb_tight
-	same_as "$dir/data2" "half of it was trimmed"
+	same_as "$dir/data2" "$uri" "half of it was trimmed"
 	rm "$dir/data2"
 	wb_clean
 	ctl verify
