@@ -11,7 +11,7 @@ real_data "$dir/data" 24
 cold () { ctl --json stat cold | jq ".disks[0].$1"; }
 cold_uri=${uri/'nbd+unix:///'/'nbd+unix:///cold'}
 b=$dir/backing
-open_files () { ls "/proc/$server/fd" | wc -l; }
+open_files () { find "/proc/$server/fd" -type l | wc -l; }
 
 # refused WORDS ARGUMENT...
 refused () {
