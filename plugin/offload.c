@@ -239,7 +239,7 @@ static void submit(struct submitter *s, struct drain_client *client, unsigned n)
 	struct page_io io = io_begin(disk, uz_nsec());
 	struct stage_entry entries[STAGE_BATCH_MAX];
 	struct zcomp_strm *zstrms[STAGE_BATCH_MAX];
-	unsigned left, got, taken = 0, skipped = 0, accepted;
+	unsigned left, got, taken = 0, skipped = 0, compressed, accepted;
 	bool full;
 
 	got = stage_pop(&disk->stage, entries, n, &left);
@@ -251,8 +251,9 @@ static void submit(struct submitter *s, struct drain_client *client, unsigned n)
 			entries[skipped++] = entries[i];
 	}
 	io_leaf_put(&io);
-	if (taken)
-		batch_count(&io, taken);
+	compressed = taken + (unsigned)io.counts[C_PERCPU]; /* some are done already */
+	if (compressed)
+		batch_count(&io, compressed);
 	io_end(&io);
 	if (skipped)
 		stage_done(&disk->stage, entries, skipped);

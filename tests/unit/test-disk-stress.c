@@ -8,17 +8,24 @@
  *  - Pages that one thread alone writes, as a whole: it must find what it wrote last, and after a
  *    flush none of them may still be staged.
  *  - Compaction, verification, extents and statistics run beside them, and, in some runs, workers
- *    that are stopped and started again.
- * Calls that lie between a step's parts (the linker's --wrap) pause at random, so that others get
- * in between more often than they would by themselves.
+ *    that are stopped and started again; in some, an accelerator with faults of all kinds, that is
+ *    reset, unplugged and plugged, and other disks that use it (stress-device.h).
+ * Calls that lie between a step's parts pause at random (perturb.h).
  * Usage: test-disk-stress [STEPS-PER-THREAD [SEED]]; with $UZRAM_TEST_SECONDS again and again,
  * with other seeds, until it has used so many seconds of CPU.
  */
-#include <sched.h>
 #include <stdio.h>
 #include <time.h>
 
+#include "perturb.h"
 #include "plugin/disk_priv.h"
+#include "stress-device.h"
+
+#ifdef __SANITIZE_THREAD__
+#define STEPS 1500 /* each takes several times as long */
+#else
+#define STEPS 6000
+#endif
 
 #define NR_THREADS  8
 #define NR_PAGES    1500
@@ -37,68 +44,18 @@ struct run {
 	unsigned batch, workers;
 	bool restarts; /* workers come and go */
 	bool alone;    /* writers may be told to compress for themselves, as there are so many */
+	struct device device;
 };
 
 static struct disk *disk;
-static uint64_t steps = 6000, seed0 = 1;
-static bool limited, restarts, alone;
+static uint64_t steps = STEPS, seed0 = 1;
+static bool limited, restarts, alone, device;
 static _Atomic bool stop;
 static _Atomic uint64_t refused;
 
-#define DIE(...)                                                                                   \
-	do {                                                                                       \
-		fprintf(stderr, "test-disk-stress: " __VA_ARGS__);                                 \
-		fputc('\n', stderr);                                                               \
-		abort();                                                                           \
-	} while (0)
-
-static uint64_t next(uint64_t *s)
-{
-	*s ^= *s << 13;
-	*s ^= *s >> 7;
-	return *s ^= *s << 17;
-}
-
-/* --- pauses --- */
-
-static void perturb(void)
-{
-	static _Thread_local uint64_t s;
-	unsigned what;
-
-	if (!s)
-		s = (uint64_t)(uintptr_t)&s * 0x9e3779b97f4a7c15 + seed0;
-	what = next(&s) % 512;
-	if (what == 0)
-		usleep(next(&s) % 300);
-	else if (what < 16)
-		sched_yield();
-}
-
-#define WRAP(type, name, params, args)                                                             \
-	type __real_##name params;                                                                 \
-	type __wrap_##name params;                                                                 \
-	type __wrap_##name params                                                                  \
-	{                                                                                          \
-		perturb();                                                                         \
-		return __real_##name args;                                                         \
-	}
-
-WRAP(int, zcomp_compress, (struct zcomp *c, struct zcomp_strm *z, const void *src, size_t *len),
-	(c, z, src, len))
-WRAP(void, zcomp_compress_batch,
-	(struct zcomp *c, struct zcomp_strm *z, struct zcomp_page *pages, unsigned n),
-	(c, z, pages, n))
-WRAP(zhandle_t, zpool_alloc, (struct zpool *pool, size_t size, uint64_t owner), (pool, size, owner))
-WRAP(void, zpool_free, (struct zpool *pool, zhandle_t handle), (pool, handle))
-WRAP(unsigned, stage_push, (struct stage *stage, const uint64_t *index, unsigned n),
-	(stage, index, n))
-WRAP(void, stage_done, (struct stage *stage, const struct stage_entry *e, unsigned n), (stage, e, n))
-
 /* --- content --- */
 
-/* First 8 bytes: index; next 8: seed; the rest follows, of a compressibility it chooses. */
-static void page_make(uint64_t *p, uint64_t index, uint64_t seed)
+void page_make(uint64_t *p, uint64_t index, uint64_t seed)
 {
 	uint64_t s = seed, rich = seed % 5;
 
@@ -318,12 +275,21 @@ static void *verify(void *opaque)
 	return NULL;
 }
 
-static void start_drain(unsigned workers)
+static void start_workers(unsigned workers)
 {
 	struct uz_error e;
 
 	if (drain_start(workers, false, &e) == -1)
 		DIE("%s", e.text);
+	if (device)
+		device_start();
+}
+
+static void stop_workers(void)
+{
+	if (device)
+		device_stop();
+	drain_stop();
 }
 
 static void *restart(void *opaque)
@@ -332,9 +298,9 @@ static void *restart(void *opaque)
 
 	while (!stop) {
 		usleep(next(&rng) % 4000);
-		drain_stop();
+		stop_workers();
 		usleep(next(&rng) % 1000);
-		start_drain(1 + next(&rng) % 4);
+		start_workers(1 + next(&rng) % 4);
 	}
 	return NULL;
 }
@@ -346,6 +312,8 @@ static void threads_run(void)
 
 	stop = false;
 	refused = 0;
+	if (device)
+		device_trouble(seed0);
 	memset(workers, 0, sizeof(workers));
 	for (unsigned i = 0; i < NR_THREADS; i++) {
 		workers[i].id = i;
@@ -374,9 +342,11 @@ static void make_disk(const struct run *run)
 		.mem_limit = run->limit,
 		.through = !run->stage,
 		.stage = run->stage * PAGE_SIZE,
-		.batch = run->batch };
+		.batch = run->batch,
+		.managed = run->device.profile };
 	struct uz_error e;
 
+	device_configure(&run->device);
 	zcomp_parse(run->spec, &config.algorithm, &config.level, e.text, sizeof(e.text));
 	disk = disk_create(&config, &e);
 	if (!disk)
@@ -384,6 +354,7 @@ static void make_disk(const struct run *run)
 	limited = run->limit;
 	restarts = run->restarts;
 	alone = run->alone;
+	device = run->device.profile;
 }
 
 static void report(const struct run *run)
@@ -410,26 +381,74 @@ static void report(const struct run *run)
 		DIE("%s: the stage was never full", run->spec);
 }
 
-static void run_one(const struct run *run)
+static void report_device(const struct run *run)
+{
+	struct device_counts counts = device_counts();
+	struct disk_stat st;
+
+	disk_get_stat(disk, &st);
+	printf("\t%s: %lu managed, %lu fallen back; %lu accepted, %lu refused, %lu faults, %lu "
+	       "aborted, %lu resets, failed %lu times; %lu disks beside\n",
+		run->device.profile, (unsigned long)st.streams.managed,
+		(unsigned long)st.streams.fallback, (unsigned long)counts.accepted,
+		(unsigned long)counts.busy, (unsigned long)counts.faults,
+		(unsigned long)counts.aborted, (unsigned long)counts.resets,
+		(unsigned long)counts.failed, (unsigned long)counts.disks);
+	if (!st.streams.managed || !st.streams.fallback)
+		DIE("%s: the device was not used, or always", run->spec);
+	if (!counts.faults || !counts.resets || !counts.disks)
+		DIE("%s: the device had no trouble", run->spec);
+	if (st.streams.batch_pages > st.streams.managed + st.streams.percpu && !restarts)
+		DIE("%s: fewer pages were compressed than taken", run->spec);
+}
+
+static void check_empty(const struct run *run, const char *after)
 {
 	struct disk_stat st;
 
-	make_disk(run);
-	if (run->stage)
-		start_drain(run->workers);
-	threads_run();
-	disk_flush(disk);
-	drain_stop();
-	if (!disk_check(disk))
-		DIE("%s: the disk's counters or structures do not add up", run->spec);
-	report(run);
-	if (disk_trim(disk, DISK_BYTES, 0) == -1)
-		DIE("trim: %s", strerror(errno));
 	disk_settle(disk);
 	disk_get_stat(disk, &st);
 	if (st.limit_used || st.mm.mem_used_total || st.mm.orig_data_size || st.mm.huge_pages ||
 		st.stage.pages || !disk_check(disk))
-		DIE("%s: not empty after trimming everything", run->spec);
+		DIE("%s: not empty after %s", run->spec, after);
+}
+
+/* With workers and a device in the middle of it. */
+static void reset_full(const struct run *run)
+{
+	uint64_t page[PAGE_SIZE / 8];
+
+	for (uint64_t i = 0; i < NR_PAGES; i++) {
+		page_make(page, i, seed0 + i);
+		write_ok(disk_write(disk, page, PAGE_SIZE, i * PAGE_SIZE, false));
+	}
+	disk_reset(disk);
+	stop_workers();
+	check_empty(run, "a reset");
+}
+
+static void run_one(const struct run *run)
+{
+	make_disk(run);
+	if (run->stage)
+		start_workers(run->workers);
+	threads_run();
+	if (device)
+		device_calm();
+	disk_flush(disk);
+	stop_workers();
+	if (!disk_check(disk))
+		DIE("%s: the disk's counters or structures do not add up", run->spec);
+	report(run);
+	if (device)
+		report_device(run);
+	if (disk_trim(disk, DISK_BYTES, 0) == -1)
+		DIE("trim: %s", strerror(errno));
+	check_empty(run, "trimming everything");
+	if (run->stage) {
+		start_workers(run->workers);
+		reset_full(run);
+	}
 	disk_destroy(disk);
 }
 
@@ -445,6 +464,18 @@ int main(int argc, char **argv)
 		{ .spec = "zstd:1", .stage = 256, .batch = 256, .workers = 1 },
 		{ .spec = "lz4", .limit = 600 << 10, .stage = 128, .batch = 8, .workers = 3 },
 		{ .spec = "lz4", .stage = 512, .batch = 32, .workers = 2, .restarts = true },
+		{ .spec = "lz4", .stage = 1024, .batch = 32, .workers = 2,
+			.device = { .profile = "iaa", .transport = ACCEL_MSGRING, .depth = 128 } },
+		{ .spec = "lz4", .stage = 64, .batch = 8, .workers = 1,
+			.device = { .profile = "mobile", .transport = ACCEL_EVENTFD, .depth = 16 } },
+		{ .spec = "deflate:1", .stage = 256, .batch = 256, .workers = 1,
+			.device = { .profile = "hisi", .transport = ACCEL_INLINE, .depth = 64,
+				.verify = true } },
+		{ .spec = "lz4", .limit = 600 << 10, .stage = 128, .batch = 8, .workers = 2,
+			.device = { .profile = "swthread", .transport = ACCEL_MSGRING, .depth = 32 } },
+		{ .spec = "lz4", .stage = 512, .batch = 32, .workers = 2, .restarts = true,
+			.device = { .profile = "qat", .transport = ACCEL_EVENTFD, .depth = 64,
+				.restarts = true } },
 	};
 	const char *seconds = getenv("UZRAM_TEST_SECONDS");
 
@@ -452,7 +483,9 @@ int main(int argc, char **argv)
 		steps = strtoull(argv[1], NULL, 0);
 	if (argc > 2)
 		seed0 = strtoull(argv[2], NULL, 0);
+	setvbuf(stdout, NULL, _IOLBF, 0); /* abort() flushes nothing */
 	do {
+		perturb_seed(seed0);
 		for (size_t i = 0; i < ARRAY_SIZE(runs); i++)
 			run_one(&runs[i]);
 		seed0++;
