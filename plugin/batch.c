@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 
 #include "batch.h"
+#include "drain.h"
 
 struct batch {
 	uint32_t token; /* of page 0; page i has token + i */
@@ -48,13 +49,21 @@ static void take(struct batch *batch, struct page_io *io, unsigned nr_entries)
 	io_leaf_put(io);
 }
 
+/* The slowest codec takes milliseconds a page: who ends the server shall not wait for all. */
+#define BETWEEN_LOOKS 16
+
 static void compress(struct batch *batch, struct page_io *io, struct zcomp *comp)
 {
 	struct zcomp_strm *zstrm = zcomp_stream_get(comp, ZSTRM_DEFAULT);
+	unsigned done = 0, n;
 
-	zcomp_compress_batch(comp, zstrm, batch->pages, batch->n);
+	for (; done < batch->n && drain_running(); done += n) {
+		n = batch->n - done < BETWEEN_LOOKS ? batch->n - done : BETWEEN_LOOKS;
+		zcomp_compress_batch(comp, zstrm, batch->pages + done, n);
+	}
 	zcomp_stream_put(zstrm);
-	io->counts[C_PERCPU] += batch->n;
+	io->counts[C_PERCPU] += done;
+	batch->n = done; /* the others stay staged */
 }
 
 static void finish(struct batch *batch, struct page_io *io, unsigned codec)

@@ -205,12 +205,12 @@ nbd_fails () {
 # release_client.
 client=
 hold_client () {
-	rm -f "$dir/hold"
+	rm -f "$dir/hold" "$dir/client" # which may say that an earlier one waits
 	mkfifo "$dir/hold"
 	"$tools/nbd-do" "$uri" "$@" wait <"$dir/hold" >"$dir/client" &
 	client=$!
 	exec 9>"$dir/hold"
-	until_true 60 grep -q waiting "$dir/client" || fail "the client does not come to its end"
+	until_true 60 grep -qs waiting "$dir/client" || fail "the client does not come to its end"
 }
 release_client () {
 	exec 9>&-
