@@ -37,13 +37,15 @@ void disk_get_ages(struct disk *disk, struct disk_ages *out)
 	struct ages ages = { .disk = disk, .now = uz_seconds(), .out = &disk->scanned.ages };
 	uint64_t start;
 
-	/* Not while the table is being reset. */
-	LOCK_SCOPE(&disk->lock);
+	LOCK_SCOPE(&disk->scanned.lock);
 	start = uz_nsec();
-	if (disk->scanned.took < SCAN_SHORT ||
-		start > disk->scanned.at + SCAN_SHARE * disk->scanned.took) {
+	/* Not while the table is being reset; but nobody waits for that, or for a resize. */
+	if ((disk->scanned.took < SCAN_SHORT ||
+		    start > disk->scanned.at + SCAN_SHARE * disk->scanned.took) &&
+		pthread_mutex_trylock(&disk->lock) == 0) {
 		memset(&disk->scanned.ages, 0, sizeof(disk->scanned.ages));
 		wb_scan(disk, 0, atomic_load(&disk->pages), add_age, &ages, NULL);
+		pthread_mutex_unlock(&disk->lock);
 		disk->scanned.at = uz_nsec();
 		disk->scanned.took = disk->scanned.at - start;
 	}

@@ -9,6 +9,9 @@
 
 #include "backing_priv.h"
 
+/* Queues that somebody keeps, a log's writer and its cleaner: to wait for these would be in vain. */
+#define KEPT 2
+
 struct backing *backing_open(const struct backing_config *config, struct uz_error *error)
 {
 	if (uz_is_nbd_uri(config->where))
@@ -86,11 +89,11 @@ void backing_queue_destroy(struct backing_queue *q)
 
 int backing_start(struct backing *b, struct uz_error *error)
 {
-	unsigned n = b->locked ? b->max_queues : 1;
+	unsigned n = b->locked ? b->max_queues : (unsigned)min_u64(b->max_queues, KEPT + 1);
 
 	if (b->ops->start && b->ops->start(b, error) == -1)
 		return -1;
-	/* At least one: who cannot have a new one waits for that. */
+	/* One more than are kept: who cannot have a new one waits for that. */
 	while (b->nr_queues < n) {
 		struct backing_queue *q = backing_queue_create(b);
 
@@ -150,34 +153,31 @@ void backing_expect(struct backing *b, uint64_t offset, const void *bytes, size_
 
 struct backing_queue *backing_queue_get(struct backing *b)
 {
-	struct backing_queue *q = NULL;
-	bool create = false;
+	struct backing_queue *q;
+	bool tried = false;
 
 	pthread_mutex_lock(&b->lock);
 	while (!(q = b->idle)) {
-		if (b->nr_queues < b->max_queues) {
-			b->nr_queues++;
-			create = true;
-			break;
+		if (tried || b->nr_queues == b->max_queues) {
+			pthread_cond_wait(&b->idle_cond, &b->lock);
+			continue;
 		}
-		pthread_cond_wait(&b->idle_cond, &b->lock);
+		b->nr_queues++;
+		pthread_mutex_unlock(&b->lock);
+		q = backing_queue_create(b);
+		if (q)
+			return q;
+		/* No memory, or descriptor, for another one now: those that are there will do. */
+		tried = true;
+		pthread_mutex_lock(&b->lock);
+		if (!--b->nr_queues) {
+			pthread_mutex_unlock(&b->lock);
+			return NULL;
+		}
 	}
-	if (q)
-		b->idle = q->next;
+	b->idle = q->next;
 	pthread_mutex_unlock(&b->lock);
-	if (q)
-		return q;
-	q = backing_queue_create(b);
-	if (q)
-		return q;
-	/* No memory for another one: those that are there will do. */
-	pthread_mutex_lock(&b->lock);
-	b->nr_queues--;
-	if (b->nr_queues)
-		b->max_queues = b->nr_queues;
-	create = b->nr_queues > 0;
-	pthread_mutex_unlock(&b->lock);
-	return create ? backing_queue_get(b) : NULL;
+	return q;
 }
 
 void backing_queue_put(struct backing_queue *q)

@@ -13,9 +13,9 @@
  * Queues
  *	I/O goes through a queue, which one thread has at a time: it submits, and it waits, so
  *	nobody has to be woken but the thread that wants the bytes. A reader takes a queue for one
- *	batch, a writer keeps one. There are backing_config.queues of them, made when first
- *	needed (all at once with `locked`); whoever finds none waits for one. So they must be
- *	more than those that are kept.
+ *	batch, a writer keeps one. There are backing_config.queues of them, three from the start
+ *	and others when first needed (all at once with `locked`); whoever finds none waits for
+ *	one. So no more than two may be kept, and fewer than there are.
  *
  * Kinds
  *	Files and block devices go through io_uring, a ring for each queue; where io_uring is
@@ -121,7 +121,7 @@ int backing_trim(struct backing *backing, uint64_t offset, uint64_t len);
  * server found there is not ours. */
 void backing_expect(struct backing *backing, uint64_t offset, const void *bytes, size_t len);
 
-/* NULL with errno ENOMEM. */
+/* NULL with errno, if there is none at all: not after backing_start(). */
 struct backing_queue *backing_queue_get(struct backing *backing);
 /* Nothing may be out. */
 void backing_queue_put(struct backing_queue *queue);

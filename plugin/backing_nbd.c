@@ -57,6 +57,7 @@ struct nbd_backing {
 	struct backing b;
 	char *uri;
 	uint64_t reconnect_ns, stall_ns;
+	uint32_t max_io; /* bytes that the server takes at once */
 	struct conn conns[MAX_CONNS];
 	unsigned nr_conns;
 	_Atomic unsigned next_conn;
@@ -218,6 +219,8 @@ static void remote_submit(struct backing_queue *q, struct backing_io *io, bool m
 	struct conn *conn = pick_conn(q);
 	int err = 0;
 
+	if (io->op != BACKING_TRIM)
+		io->part = min_u64(io->part, nbd_of(q->backing)->max_io);
 	pthread_mutex_lock(&conn->lock);
 	if (conn->state == CONN_DOWN)
 		err = ENOTCONN;
@@ -467,10 +470,14 @@ static void remote_direct_io(struct backing *b, struct backing_io *io)
 {
 	struct nbd_backing *nb = nbd_of(b);
 	struct conn *conn = &nb->conns[0];
+	/* backing_stop() comes from this thread, before, and only makes it impatient. */
+	static const _Atomic bool go_on;
+	uint64_t stall = atomic_load(&b->stopped) ? STOP_MS * UINT64_C(1000000) : nb->stall_ns;
 	int err = ENOTCONN;
 
-	if (conn->h && nbd_link_io(conn->h, &b->stopped, io->op, (char *)io->buf + io->done,
-			       io->part, io->offset + io->done, uz_nsec() + nb->stall_ns, &err)) {
+	io->part = min_u64(io->part, nb->max_io);
+	if (conn->h && nbd_link_io(conn->h, &go_on, io->op, (char *)io->buf + io->done,
+			       io->part, io->offset + io->done, uz_nsec() + stall, &err)) {
 		io->res = io->part;
 		return;
 	}
@@ -525,6 +532,7 @@ static int look_at(struct nbd_backing *nb, const struct backing_config *c, struc
 	struct uz_error *e)
 {
 	int64_t size = nbd_get_size(h), block = nbd_get_block_size(h, LIBNBD_SIZE_MINIMUM);
+	int64_t max = nbd_get_block_size(h, LIBNBD_SIZE_MAXIMUM);
 
 	if (size <= 0)
 		return uz_fail(e, EINVAL, "backing=%s: the export is empty", c->where);
@@ -537,6 +545,11 @@ static int look_at(struct nbd_backing *nb, const struct backing_config *c, struc
 	if (block > 4096)
 		return uz_fail(
 			e, EINVAL, "backing=%s: its blocks are larger than 4096 bytes", c->where);
+	if (max > 0 && max < PAGE_SIZE)
+		return uz_fail(e, EINVAL,
+			"backing=%s: it takes no more than %" PRIi64 " bytes at once", c->where,
+			max);
+	nb->max_io = (max > 0 ? min_u64(max, BACKING_MAX_IO) : BACKING_MAX_IO) & ~(PAGE_SIZE - 1);
 	nb->b.info.size = size;
 	nb->b.info.block = block > 512 ? block : 512;
 	atomic_store(&nb->b.can_punch, !c->locked && nbd_can_trim(h) == 1);

@@ -210,6 +210,7 @@ struct disk *disk_create(const struct disk_config *config, struct uz_error *e)
 	disk->config = *config;
 	disk->pages = (config->size + PAGE_SIZE - 1) / PAGE_SIZE;
 	pthread_mutex_init(&disk->lock, NULL);
+	pthread_mutex_init(&disk->scanned.lock, NULL);
 	if (disk_set_algorithm(disk, config->algorithm, config->level, e) == -1 ||
 		!make_stores(disk)) {
 		if (disk->nr_codecs)
@@ -243,6 +244,7 @@ void disk_destroy(struct disk *disk)
 	zpool_destroy(disk->pool);
 	for (unsigned i = 0; i < disk->nr_codecs; i++)
 		zcomp_destroy(disk->codecs[i]);
+	pthread_mutex_destroy(&disk->scanned.lock);
 	pthread_mutex_destroy(&disk->lock);
 	free(disk);
 }

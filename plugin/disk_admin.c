@@ -86,7 +86,9 @@ void disk_reset(struct disk *disk)
 		table_reset(disk->table);
 	wb_release(disk);
 	disk_drop_stats(disk);
+	pthread_mutex_lock(&disk->scanned.lock);
 	disk->scanned.took = 0;
+	pthread_mutex_unlock(&disk->scanned.lock);
 	zpool_give_back(disk->pool);
 	zpool_reset(disk->pool);
 }

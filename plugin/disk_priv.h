@@ -66,12 +66,14 @@ struct disk {
 	struct table *table;
 	struct zpool *pool;
 
-	pthread_mutex_t lock; /* guards changes of the next four; outermost */
+	pthread_mutex_t lock; /* guards changes of the next four, and
+			      * resets; outermost */
 	_Atomic uint64_t pages;
 	struct zcomp *codecs[DISK_CODECS]; /* one that is set stays until reset */
 	unsigned nr_codecs;
 	_Atomic unsigned codec; /* for new objects */
-	struct {		/* as of the last scan: under `lock` */
+	struct {		/* as of the last scan */
+		pthread_mutex_t lock; /* below the disk's, which its holder only tries */
 		struct disk_ages ages;
 		uint64_t at, took; /* ns */
 	} scanned;

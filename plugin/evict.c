@@ -31,6 +31,9 @@
 /* A round that could free nothing is not repeated before, unless a writer waits. */
 #define STUCK_FOR (50 * MS)
 
+/* Cleaning, when the backing does not take what it writes. */
+#define FAILING_FOR (1000 * MS)
+
 /* Segments cleaned at once, beside eviction (a slice of pages writes a part of one), and else. */
 #define CLEAN_STEP  2
 #define CLEAN_ROUND 8
@@ -100,6 +103,14 @@ static bool choose_age(const struct evict_ages *ages, uint64_t need, struct wb_f
 
 /* --- cleaning --- */
 
+static uint64_t write_errors(struct disk *disk)
+{
+	struct log_stats st;
+
+	log_get_stats(disk->log, &st);
+	return st.write_errors;
+}
+
 /*
  * A few segments; `round` is held. False: nothing to do, or nothing could be done, and so it is not
  * tried again for a while.
@@ -107,15 +118,18 @@ static bool choose_age(const struct evict_ages *ages, uint64_t need, struct wb_f
 static bool clean(struct disk *disk, unsigned max)
 {
 	struct writeback *wb = &disk->wb;
+	uint64_t errors;
 	bool done;
 
 	if (wb->hold || !log_clean_wanted(disk->log) || uz_nsec() < wb->evict.clean_after)
 		return false;
 	wb_turn(disk);
+	errors = write_errors(disk);
 	done = log_clean(disk->log, max) > 0;
+	errors = write_errors(disk) - errors;
 	wb_turn_end(disk);
 	if (!done)
-		wb->evict.clean_after = uz_nsec() + STUCK_FOR;
+		wb->evict.clean_after = uz_nsec() + (errors ? FAILING_FOR : STUCK_FOR);
 	return done;
 }
 
@@ -453,19 +467,33 @@ void evict_throttle(struct disk *disk, struct page_io *io)
 	io->counts[C_THROTTLED_NS] += (int64_t)slept;
 }
 
+/* Longer than a vanished NBD server is waited for (backing.h), so that its errors come first. */
+uint64_t evict_patience = 40 * 1000 * MS;
+
+/* Under the lock: from now on two rounds, `last` for the last time. */
+static void wait_anew(struct writeback *wb, struct room_wait *wait, bool last)
+{
+	*wait = (struct room_wait){ .waits = true,
+		.last = last,
+		.freed = wb->evict.freed,
+		.round = wb->evict.started + 2,
+		.until = uz_nsec() + evict_patience };
+}
+
 /*
  * Has anything been freed since the request asked, or will it be? With no hope left it may try once
- * more: what made room may have been others' doing. Under the lock.
+ * more: what made room may have been others' doing. A backing that hangs is no hope for ever. Under
+ * the lock.
  */
 static bool hope(struct writeback *wb, struct room_wait *wait)
 {
 	bool freed = wb->evict.freed != wait->freed;
 
 	if (!freed && wb->evict.finished < wait->round)
-		return true;
+		return uz_nsec() < wait->until;
 	if (!freed && wait->last)
 		return false;
-	*wait = (struct room_wait){ true, !freed, wb->evict.freed, wb->evict.started + 2 };
+	wait_anew(wb, wait, !freed);
 	return true;
 }
 
@@ -482,8 +510,7 @@ bool evict_wait(struct page_io *io)
 	atomic_fetch_add(&wb->evict.waiters, 1);
 	pthread_mutex_lock(&wb->evict.lock);
 	if (!io->wait.waits)
-		io->wait = (struct room_wait){ true, false, wb->evict.freed,
-			wb->evict.started + 2 };
+		wait_anew(wb, &io->wait, false);
 	pthread_cond_signal(&wb->evict.wake);
 	timed_wait(&wb->evict.room, &wb->evict.lock, WAIT_STEP);
 	again = !wb->evict.stop && hope(wb, &io->wait);

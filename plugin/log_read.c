@@ -158,19 +158,24 @@ static void check(struct batch *b, struct log_req *req, const struct backing_io 
 /* One bad block shall not cost its neighbours. */
 static void read_apart(struct batch *b, struct backing_queue *queue, unsigned nr)
 {
-	unsigned char *buf = b->ios[nr].buf;
+	struct backing_io *joined = &b->ios[nr];
+	int errors[LOG_READ_MAX];
 
 	for (unsigned i = b->first[nr]; i < b->first[nr + 1]; i++) {
 		struct log_req *req = &b->reqs[b->order[i]];
 		uint64_t start = start_of(b, req);
 		struct backing_io io = { .op = BACKING_READ,
-			.buf = buf + (start - b->ios[nr].offset),
+			.buf = (unsigned char *)joined->buf + (start - joined->offset),
 			.offset = start,
 			.len = end_of(b, req) - start };
 
-		backing_run(queue, &io, 1);
+		errors[i] = backing_run(queue, &io, 1);
 		log_count(b->log, LOG_READS, 1);
-		check(b, req, &io);
+	}
+	/* Not before: they share blocks, so the next one's read may spoil what was good. */
+	for (unsigned i = b->first[nr]; i < b->first[nr + 1]; i++) {
+		joined->error = errors[i];
+		check(b, &b->reqs[b->order[i]], joined);
 	}
 }
 

@@ -30,15 +30,11 @@ uint32_t gather_add(
 	return io->now ? flags | SLOT_READ_ONCE : flags;
 }
 
-static bool refers_to(struct page_io *io, uint64_t index, log_loc_t loc)
+static bool slot_refers_to(struct slot *slot, log_loc_t loc)
 {
-	struct slot *slot;
 	uint32_t flags;
 	bool same;
 
-	if (!io_leaf(io, index))
-		return false;
-	slot = table_slot(&io->ref, index);
 	slot_lock(slot);
 	flags = slot_state(slot);
 	same = slot_type(flags) == SLOT_BACKED && slot_val(slot) == loc;
@@ -126,12 +122,10 @@ static void read_again(struct page_io *io, struct page_gather *g, struct page_fe
 {
 	int ret = 0;
 
-	if (refers_to(io, f.index, f.loc)) {
-		g->failed++;
-		return;
-	}
 	if (!io_leaf(io, f.index))
 		memset(f.dst, 0, PAGE_SIZE);
+	else if (slot_refers_to(table_slot(&io->ref, f.index), f.loc))
+		ret = -1;
 	else
 		ret = io->now ? page_read(io, f.index, f.dst) : page_verify(io, f.index, f.dst);
 	if (ret == -1)
@@ -175,7 +169,8 @@ int snap_fetch(struct page_io *io, uint64_t index, struct page_snap *snap)
 		io->counts[C_BD_READS]++;
 		return 0;
 	}
-	errno = refers_to(io, index, snap->val) ? EIO : EAGAIN;
+	/* In the leaf that the caller has pinned, and goes on with. */
+	errno = slot_refers_to(table_slot(&io->ref, index), snap->val) ? EIO : EAGAIN;
 	return -1;
 }
 

@@ -61,15 +61,27 @@ static void stop_disks(void)
 	}
 }
 
-static void uzram_unload(void)
+/*
+ * Also after a failed start, as nbdkit then exits without .unload: a store on an NBD server would
+ * stay marked as in use.
+ */
+static void stop_all(void)
 {
 	stop_disks();
 	control_stop(control);
+	control = NULL;
 	offload_stop();
 	zcomp_accel_stop();
 	drain_stop();
 	swap_stop(swap);
+	swap = NULL;
 	registry_destroy(registry);
+	registry = NULL;
+}
+
+static void uzram_unload(void)
+{
+	stop_all();
 	params_free(&params);
 }
 
@@ -119,17 +131,10 @@ static int add_disk(const struct disk_config *config)
 	return 0;
 }
 
-/* The last place whose errors the user sees, and the original directory. */
-static int uzram_get_ready(void)
+static int make_disks(void)
 {
 	struct uz_error e;
 
-	zcomp_accel_configure(params.has_accel ? &params.accel : NULL);
-	registry = registry_create();
-	if (!registry) {
-		nbdkit_error("no memory");
-		return -1;
-	}
 	for (size_t i = 0; i < params.nr_disks; i++)
 		if (add_disk(&params.disks[i]) == -1)
 			return -1;
@@ -139,6 +144,21 @@ static int uzram_get_ready(void)
 			return fail(&e);
 	}
 	return 0;
+}
+
+/* The last place whose errors the user sees, and the original directory. */
+static int uzram_get_ready(void)
+{
+	zcomp_accel_configure(params.has_accel ? &params.accel : NULL);
+	registry = registry_create();
+	if (!registry) {
+		nbdkit_error("no memory");
+		return -1;
+	}
+	if (make_disks() == 0)
+		return 0;
+	stop_all();
+	return -1;
 }
 
 /* Whatever is wrong with it, the disks work without. */
@@ -197,8 +217,7 @@ static void warn_of_local_server(void)
 		}
 }
 
-/* Threads and locked memory do not survive nbdkit's forks, so they begin here. */
-static int uzram_after_fork(void)
+static int start_all(void)
 {
 	struct uz_error e;
 
@@ -219,6 +238,15 @@ static int uzram_after_fork(void)
 	if (control && control_start(control, registry, &e) == -1)
 		return fail(&e);
 	return 0;
+}
+
+/* Threads and locked memory do not survive nbdkit's forks, so they begin here. */
+static int uzram_after_fork(void)
+{
+	if (start_all() == 0)
+		return 0;
+	stop_all();
+	return -1;
 }
 
 /* Of the only disk of a process without disk=, the export is "". */

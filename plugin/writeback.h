@@ -40,6 +40,7 @@ static inline unsigned wb_class(size_t cell)
 struct room_wait {
 	bool waits, last; /* it has asked; and been told that there is no hope, once */
 	uint64_t freed, round;
+	uint64_t until; /* ns */
 };
 
 struct writeback {
@@ -183,5 +184,8 @@ void evict_throttle(struct disk *disk, struct page_io *io);
  * ENOSPC. No slot is locked; the io's stream is let go.
  */
 bool evict_wait(struct page_io *io);
+
+/* ns without anything freed, after which it does not wait any longer; for tests to change. */
+extern uint64_t evict_patience;
 
 #endif

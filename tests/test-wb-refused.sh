@@ -104,6 +104,17 @@ works backing="$nbd" backing-overwrite=yes
 stop_nbdkit
 works backing="$nbd"
 stop_nbdkit
+# A start that fails for another reason gives it back.
+refused "cannot open the directory" backing="$nbd" control="$dir/no/such"
+works backing="$nbd"
+stop_nbdkit
+if timeout 60 env "${nbdkit_env[@]}" nbdkit -f -U "$dir/no" "$UZRAM_PLUGIN" 16M backing="$nbd" \
+    swap=yes mem-limit=16k </dev/null >"$dir/said" 2>&1; then
+	fail "it starts without room for its table"
+fi
+grep -q "mem-limit is smaller" "$dir/said" || { cat "$dir/said"; fail "it does not say why"; }
+works backing="$nbd"
+stop_nbdkit
 refused "backing=$nbd" backing="$nbd" backing-size=32M
 # For swap, such a server on this machine is one warning; a file is none.
 for where in "$nbd" "$b"; do

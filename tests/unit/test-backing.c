@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -377,6 +378,66 @@ static void share_queues(struct backing *b)
 		pthread_join(threads[i], NULL);
 }
 
+/* Two are kept, as a log does it; and for the moment there can be no fourth. */
+static void no_descriptors_left(void **state)
+{
+	struct backing *b = open_start(
+		&(struct backing_config){ .where = test_path("few"), .size = 4 * MIB });
+	struct backing_queue *q[8] = { backing_queue_get(b), backing_queue_get(b) };
+	struct rlimit usual, few;
+
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &usual), 0);
+	few = (struct rlimit){ .rlim_cur = 3, .rlim_max = usual.rlim_max };
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+	alarm(60); /* else it would be waited for for ever */
+	for (unsigned i = 0; i < 3; i++) {
+		q[2] = backing_queue_get(b);
+		assert_non_null(q[2]);
+		backing_queue_put(q[2]);
+	}
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &usual), 0);
+	for (unsigned i = 2; i < 8; i++)
+		q[i] = backing_queue_get(b);
+	alarm(0);
+	for (unsigned i = 0; i < 8; i++)
+		backing_queue_put(q[i]);
+	backing_close(b);
+}
+
+/* Who waits for one as there can be no other gets the next that is put. */
+static void *get_and_put(void *opaque)
+{
+	struct backing_queue *q = backing_queue_get(opaque);
+
+	backing_queue_put(q);
+	return NULL;
+}
+
+static void waits_for_one_that_comes_back(void **state)
+{
+	struct backing *b = open_start(
+		&(struct backing_config){ .where = test_path("back"), .size = 4 * MIB });
+	struct backing_queue *q[3];
+	struct rlimit usual, few;
+	pthread_t thread;
+
+	for (unsigned i = 0; i < 3; i++)
+		q[i] = backing_queue_get(b);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &usual), 0);
+	few = (struct rlimit){ .rlim_cur = 3, .rlim_max = usual.rlim_max };
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+	pthread_create(&thread, NULL, get_and_put, b);
+	usleep(100000);
+	backing_queue_put(q[2]);
+	alarm(60);
+	pthread_join(thread, NULL);
+	alarm(0);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &usual), 0);
+	backing_queue_put(q[1]);
+	backing_queue_put(q[0]);
+	backing_close(b);
+}
+
 static void threads_share_queues(void **state)
 {
 	for (unsigned kind = 0; kind < 3; kind++) {
@@ -473,6 +534,43 @@ static void nbdkit_file(void **state)
 static void qemu_nbd(void **state)
 {
 	nbd_server("qemu-nbd");
+}
+
+/* One that refuses what is larger than it said: it gets parts. */
+static void small_requests_only(void **state)
+{
+	const char *const argv[] = { "nbdkit", "-f", "--filter=blocksize-policy", "-U",
+		test_path("small"), "memory", "16M", "blocksize-minimum=1",
+		"blocksize-preferred=4096", "blocksize-maximum=12288",
+		"blocksize-error-policy=error", NULL };
+	struct backing_config c = { .where = uri(argv[4]) };
+	unsigned char *buf = backing_alloc(64 * KIB, true), *want = backing_alloc(64 * KIB, true);
+	struct uz_error e = { 0 };
+	struct backing *b;
+	pid_t pid;
+
+	if (!have("nbdkit"))
+		skip();
+	pid = spawn(argv);
+	for (unsigned i = 0; i < 500 && access(argv[4], F_OK) == -1; i++)
+		usleep(10000);
+	usleep(50000);
+	b = backing_open(&c, &e);
+	if (!b)
+		fail_msg("%s", e.text);
+	fill_block(want, 64 * KIB, 0, 7);
+	memcpy(buf, want, 64 * KIB);
+	assert_int_equal(backing_pwrite(b, buf, 64 * KIB, 0), 0);
+	memset(buf, 0, 64 * KIB);
+	assert_int_equal(backing_pread(b, buf, 64 * KIB, 0), 0);
+	assert_memory_equal(buf, want, 64 * KIB);
+	assert_int_equal(backing_start(b, &e), 0);
+	in_and_out(b, 16 * MIB, 9);
+	backing_close(b);
+	end(pid, SIGTERM);
+	unlink(argv[4]);
+	free(buf);
+	free(want);
 }
 
 static void read_only_export(void **state)
@@ -704,9 +802,12 @@ int main(void)
 		cmocka_unit_test(after_a_fork),
 		cmocka_unit_test(one_owner),
 		cmocka_unit_test(threads_share_queues),
+		cmocka_unit_test(no_descriptors_left),
+		cmocka_unit_test(waits_for_one_that_comes_back),
 		cmocka_unit_test(loop_device),
 		cmocka_unit_test(nbdkit_file),
 		cmocka_unit_test(qemu_nbd),
+		cmocka_unit_test(small_requests_only),
 		cmocka_unit_test(read_only_export),
 		cmocka_unit_test(vanishing_server),
 		cmocka_unit_test(another_store_is_not_ours),

@@ -341,6 +341,33 @@ static void a_bad_block_costs_nobody_else(void **state)
 	finish(&t, w);
 }
 
+/* Records that are read one by one share blocks: what a later read spoils is damaged, not intact. */
+static void what_neighbours_spoil_is_noticed(void **state)
+{
+	struct test_log t = open_file("spoil", 16 * MIB, 1);
+	struct log_writer *w = new_writer(&t);
+	struct log_req reqs[LOG_READ_MAX];
+	struct log_reading reading;
+
+	for (unsigned i = 0; i < LOG_READ_MAX; i++)
+		append(w, i, 300);
+	log_commit(w);
+	for (unsigned i = 0; i < 100; i++) {
+		struct backing_fault_rule once = { .permille = 1000, .times = 1 };
+
+		backing_fault_set(t.backing, FAULT_READ, &once);
+		fault(&t, FAULT_CORRUPT_READ, 300, 0, 0);
+		for (unsigned r = 0; r < LOG_READ_MAX; r++)
+			reqs[r] = (struct log_req){ .loc = owners[r].loc, .owner = r };
+		log_read(t.log, reqs, LOG_READ_MAX, &reading);
+		for (unsigned r = 0; r < LOG_READ_MAX; r++)
+			assert_true(reqs[r].error || bytes_are(reqs[r].bytes, 300, r));
+		log_read_end(&reading);
+	}
+	backing_fault_set(t.backing, FAULT_CORRUPT_READ, NULL);
+	finish(&t, w);
+}
+
 static void write_errors_are_told(void **state)
 {
 	static const struct {
@@ -761,6 +788,7 @@ int main(void)
 		cmocka_unit_test(damage_is_seen_and_counted),
 		cmocka_unit_test(lost_and_misplaced_writes_are_seen),
 		cmocka_unit_test(a_bad_block_costs_nobody_else),
+		cmocka_unit_test(what_neighbours_spoil_is_noticed),
 		cmocka_unit_test(write_errors_are_told),
 		cmocka_unit_test(full_file_system),
 		cmocka_unit_test(full_log_says_so),

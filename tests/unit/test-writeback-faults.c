@@ -5,7 +5,7 @@
  * the kernel's writeback after it had landed, by commit.
  */
 #ifndef _GNU_SOURCE
-#define _GNU_SOURCE /* memmem() */
+#define _GNU_SOURCE /* memmem(), pthread_timedjoin_np() */
 #endif
 #include "wb-pages.h"
 
@@ -457,6 +457,141 @@ static void a_stale_part_is_patched_anew(void **state)
 	end(disk);
 }
 
+/* It cannot be fetched, and meanwhile is trimmed, the last page of its leaf. */
+static void a_part_of_a_page_that_goes(void **state)
+{
+	struct disk *disk = wb_disk((struct disk_config){ .size = 16 * MIB });
+	uint64_t index = 3 * LEAF_SLOTS + 5;
+	struct late l = { .disk = disk, .offset = index * 4096 + 100, .len = 10, .write = true };
+	pthread_t thread;
+
+	make(in, 4096, TEXT);
+	assert_int_equal(disk_write(disk, in, 4096, index * 4096, false), 0);
+	write_page_back(disk, index);
+	memset(l.buf, 0xcc, 10);
+	fault_at(disk, FAULT_READ, index, 0);
+	fault_at(disk, FAULT_DELAY, index, 300000);
+	pthread_create(&thread, NULL, late_main, &l);
+	usleep(100000);
+	assert_int_equal(disk_trim(disk, 4096, index * 4096), 0);
+	pthread_join(thread, NULL);
+	assert_int_equal(l.ret, 0);
+	assert_int_equal(backing_fault_hits(wb_faulty, FAULT_DELAY), 1);
+	memset(in, 0, 4096);
+	memset(in + 100, 0xcc, 10);
+	assert_int_equal(disk_read(disk, out, 4096, index * 4096), 0);
+	assert_memory_equal(in, out, 4096);
+	end(disk);
+}
+
+static void *write_on(void *opaque)
+{
+	struct late *l = opaque;
+
+	/* Beyond the limit, as the backing takes nothing. */
+	for (l->offset = 0; l->offset < 16 * MIB; l->offset += 4096) {
+		make(l->buf, 4096, RANDOM);
+		l->ret = disk_write(l->disk, l->buf, 4096, l->offset, false);
+		l->err = errno;
+		if (l->ret == -1)
+			break;
+	}
+	return NULL;
+}
+
+static void a_write_does_not_wait_for_ever(void **state)
+{
+	uint64_t usual = evict_patience, start;
+	struct disk *disk = wb_disk((struct disk_config){ .size = 16 * MIB,
+		.mem_limit = 1 * MIB,
+		.wb_auto = true });
+	struct late l = { .disk = disk };
+	struct timespec until;
+	pthread_t thread;
+
+	evict_patience = 500000000;
+	wb_fault(FAULT_HANG, 1000, -1);
+	start = uz_nsec();
+	pthread_create(&thread, NULL, write_on, &l);
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += 60;
+	assert_int_equal(pthread_timedjoin_np(thread, NULL, &until), 0);
+	assert_true(uz_nsec() - start >= evict_patience);
+	assert_int_equal(l.ret, -1);
+	assert_int_equal(l.err, ENOSPC);
+	evict_patience = usual;
+	disk_stop(disk);
+	disk_destroy(disk);
+}
+
+static void *reset_main(void *opaque)
+{
+	disk_reset(opaque);
+	return NULL;
+}
+
+static void *ages_main(void *opaque)
+{
+	struct disk_ages ages;
+
+	disk_get_ages(opaque, &ages);
+	return NULL;
+}
+
+/* A reset waits for the pass, and that for its I/O: statistics for neither. */
+static void ages_are_told_beside_a_reset(void **state)
+{
+	struct disk *disk = wb_disk((struct disk_config){ .size = 16 * MIB,
+		.mem_limit = 2 * MIB,
+		.wb_high = 50,
+		.wb_low = 20,
+		.wb_auto = true });
+	struct timespec until;
+	pthread_t reset, ages;
+
+	wb_fault(FAULT_HANG, 1000, -1);
+	for (unsigned i = 0; i < 300; i++) {
+		make(in, 4096, RANDOM);
+		assert_int_equal(disk_write(disk, in, 4096, i * 4096, false), 0);
+	}
+	while (!backing_fault_hits(wb_faulty, FAULT_HANG))
+		usleep(1000);
+	pthread_create(&reset, NULL, reset_main, disk);
+	while (!disk->wb.hold)
+		usleep(1000);
+	pthread_create(&ages, NULL, ages_main, disk);
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += 30;
+	assert_int_equal(pthread_timedjoin_np(ages, NULL, &until), 0);
+	disk_stop(disk);
+	pthread_join(reset, NULL);
+	disk_destroy(disk);
+}
+
+/* Where nothing can be written, cleaning does not read and try all the time. */
+static void cleaning_in_vain_is_rare(void **state)
+{
+	struct disk *disk = wb_disk((struct disk_config){ .size = 32 * MIB });
+	uint64_t errors, start;
+
+	for (unsigned i = 0; i < 4096; i++) {
+		make(in, 4096, RANDOM);
+		assert_int_equal(disk_write(disk, in, 4096, i * 4096, false), 0);
+	}
+	assert_int_equal(wb_all(disk, WB_ALL).pages, 4096);
+	wb_fault(FAULT_NOSPC, 1000, -1);
+	errors = stat_of(disk).bd.write_errors;
+	start = uz_nsec();
+	for (unsigned i = 0; uz_nsec() - start < UINT64_C(3000000000); i++) {
+		assert_int_equal(disk_write(disk, in, 4096, i * 3 % 4096 * 4096, false), 0);
+		usleep(1000);
+	}
+	errors = stat_of(disk).bd.write_errors - errors;
+	assert_true(errors > 0 && errors <= 150); /* 500 if it is tried each 50 ms */
+	wb_fault(FAULT_NOSPC, 0, 0);
+	end(disk);
+}
+
 /* The same page, on its way several times with different content. */
 static void only_the_last_content_arrives(void **state)
 {
@@ -528,6 +663,10 @@ int main(void)
 		cmocka_unit_test(what_is_refused_leaves_nothing_behind),
 		cmocka_unit_test(a_stale_read_is_repeated),
 		cmocka_unit_test(a_stale_part_is_patched_anew),
+		cmocka_unit_test(a_part_of_a_page_that_goes),
+		cmocka_unit_test(a_write_does_not_wait_for_ever),
+		cmocka_unit_test(ages_are_told_beside_a_reset),
+		cmocka_unit_test(cleaning_in_vain_is_rare),
 		cmocka_unit_test(only_the_last_content_arrives),
 		cmocka_unit_test(tokens_are_not_mixed_up),
 	};
