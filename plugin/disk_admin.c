@@ -47,6 +47,8 @@ int disk_resize(struct disk *disk, uint64_t size, struct uz_error *e)
 
 	if (size == 0 || size > (uint64_t)DISK_SIZE_MAX)
 		return uz_fail(e, EINVAL, "a disk has 1 to %lld bytes", (long long)DISK_SIZE_MAX);
+	if (disk->log && pages > LOG_MAX_OWNER)
+		return uz_fail(e, EINVAL, "too large for a disk with backing=");
 	LOCK_SCOPE(&disk->lock);
 	old = atomic_load(&disk->pages);
 	if (pages > old && grow(disk, pages, e) == -1)

@@ -143,6 +143,8 @@ int log_append(struct log_writer *writer, uint64_t owner, unsigned codec, uint64
 
 /* Sends what has gathered, and tells the outcomes that are known; does not wait. */
 void log_flush(struct log_writer *writer);
+/* The same, but what has gathered stays if more than a sixteenth of it would be padding. */
+void log_push(struct log_writer *writer);
 /* Sends what has gathered, and waits for all outcomes. 0, or the first error since the last
  * commit. */
 int log_commit(struct log_writer *writer);

@@ -13,7 +13,7 @@
 #define LOG_MIN_SEGMENT	  (64u << 10)
 #define LOG_MAX_SEGMENT	  (128u << 20) /* SEG_PIN leaves room for 2^24 records */
 #define LOG_MIN_SEGMENTS  8
-#define LOG_MAX_SEGMENTS  65536 /* above, segments are larger than 1 MiB */
+#define LOG_MAX_SEGMENTS  65536 /* above, segments are larger than 1 MiB, up to the largest */
 #define LOG_CHUNK	  (256u << 10)
 #define LOG_CHUNK_RECORDS 1024
 #define LOG_RESERVE	  2 /* free segments that only the cleaner takes */

@@ -264,6 +264,15 @@ void log_flush(struct log_writer *w)
 	collect(w, false);
 }
 
+void log_push(struct log_writer *w)
+{
+	USE_SCOPE(w);
+	w->reserved = false;
+	if (w->chunk && w->chunk->used >= 8 * w->log->info.block) /* half of one, on average */
+		chunk_send(w);
+	collect(w, false);
+}
+
 int log_commit(struct log_writer *w)
 {
 	int err;

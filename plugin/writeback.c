@@ -302,7 +302,7 @@ static enum wb_end send_page(struct wb_pass *p, uint64_t index)
 	if (++p->unsent >= (wb->batch + 1) / 2) {
 		wb->chunk++;
 		p->unsent = 0;
-		log_flush(wb->writer);
+		log_push(wb->writer);
 	}
 	return WB_DONE;
 }
