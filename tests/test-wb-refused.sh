@@ -12,7 +12,7 @@ refused () {
 	timeout 60 env "${nbdkit_env[@]}" nbdkit -f -U "$dir/no" "$UZRAM_PLUGIN" 16M "$@" \
 	    </dev/null >"$dir/said" 2>&1 || status=$?
 	rm -f "$dir/no"
-	[ $status != 0 ] && [ $status != 124 ] || fail "$*: status $status"
+	[ $status != 0 ] && [ $status != 124 ] || { cat "$dir/said"; fail "$*: status $status"; }
 	[ "$(grep -vc -i sanitizer "$dir/said")" = 1 ] || { cat "$dir/said"; fail "$*: not one line"; }
 	says said "$words"
 }
