@@ -17,10 +17,13 @@ struct batch {
 struct batch *batch_create(unsigned nr, bool touch)
 {
 	struct batch *batch = mmap(NULL, sizeof(*batch), PROT_READ | PROT_WRITE,
-		MAP_PRIVATE | MAP_ANONYMOUS | (touch ? MAP_POPULATE : 0), -1, 0);
+		MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	if (batch == MAP_FAILED)
 		return NULL;
+	/* By hand: MAP_POPULATE does nothing where MCL_ONFAULT locks memory. */
+	if (touch)
+		memset(batch, 0, sizeof(*batch));
 	batch->token = batch_token(nr);
 	for (unsigned i = 0; i < STAGE_BATCH_MAX; i++) {
 		batch->pages[i].src = batch->src[i];

@@ -74,6 +74,11 @@ unsigned drain_workers(void)
 	return drain_running() ? drain.nr : 0;
 }
 
+bool drain_touches(void)
+{
+	return drain.touch;
+}
+
 /* --- clients --- */
 
 void drain_add(struct drain_client *client, struct disk *disk)
@@ -123,9 +128,13 @@ static bool is_for(struct disk *disk, enum drain_who who)
 struct drain_client *drain_next(enum drain_who who, unsigned start)
 {
 	struct drain_client *client, *first = NULL;
-	unsigned i = 0;
+	unsigned i = 0, nr = 0;
 
 	LOCK_SCOPE(&drain.lock);
+	/* Callers count up for as long as there is work: in rounds, or the first would have all. */
+	for (client = drain.clients; client; client = client->next)
+		nr++;
+	start = nr ? start % nr : 0;
 	for (client = drain.clients; client; client = client->next, i++) {
 		if (!stage_waiting(&client->disk->stage) || !is_for(client->disk, who))
 			continue;

@@ -656,6 +656,10 @@ static void test_attached(void **state)
 	fd = client();
 	say(fd, "compact\n");
 	expect_error(fd, "EBUSY", "disk \"default\" is in use by another command");
+	say(fd, "blocks\n"); /* they walk the table that is going */
+	expect_error(fd, "EBUSY", "disk \"default\" is in use by another command");
+	say(fd, "idle all\n");
+	expect_error(fd, "EBUSY", "disk \"default\" is in use by another command");
 	atomic_store(&disks[0].release, true);
 	sleep_ms(50);
 	say(fd, "compact\n");

@@ -662,6 +662,26 @@ static void algorithm_that_the_device_has_not(void **state)
 	disk_destroy(disk);
 }
 
+/* Without the device software may have told writers to keep from the stage: nobody else takes that
+ * back. */
+static void whole_stage_for_the_device(void **state)
+{
+	struct accel_profile profile = profile_of("iaa");
+	unsigned char page[PAGE_SIZE];
+	struct disk *disk;
+
+	configure(&profile);
+	disk = new_managed_disk("lz4", MIB, 256, 16);
+	power_on(1);
+	stage_allow(&disk->stage, 32);
+	make(page, PAGE_SIZE, TEXT);
+	disk_write(disk, page, PAGE_SIZE, 0, false);
+	disk_flush(disk);
+	assert_int_equal(disk->stage.allow, 256);
+	power_off();
+	disk_destroy(disk);
+}
+
 /* --- the end --- */
 
 static void stop_with_a_stuck_device(void **state)
@@ -742,6 +762,7 @@ int main(void)
 		cmocka_unit_test(verbs_under_load),
 		cmocka_unit_test(disks_share_the_device),
 		cmocka_unit_test(algorithm_that_the_device_has_not),
+		cmocka_unit_test(whole_stage_for_the_device),
 		cmocka_unit_test(stop_with_a_stuck_device),
 		cmocka_unit_test(stop_and_start),
 	};
