@@ -3,7 +3,7 @@
 #include <sys/mman.h>
 
 #include "batch.h"
-#include "drain.h"
+#include "drain_priv.h"
 
 struct batch {
 	uint32_t token; /* of page 0; page i has token + i */
@@ -18,10 +18,13 @@ struct batch {
 struct batch *batch_create(unsigned nr, bool touch)
 {
 	struct batch *batch = mmap(NULL, sizeof(*batch), PROT_READ | PROT_WRITE,
-		MAP_PRIVATE | MAP_ANONYMOUS | (touch ? MAP_POPULATE : 0), -1, 0);
+		MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	if (batch == MAP_FAILED)
 		return NULL;
+	/* By hand: MAP_POPULATE does nothing where MCL_ONFAULT locks memory. */
+	if (touch)
+		memset(batch, 0, sizeof(*batch));
 	batch->token = batch_token(nr);
 	for (unsigned i = 0; i < STAGE_BATCH_MAX; i++) {
 		batch->pages[i].src = batch->src[i];
@@ -57,7 +60,7 @@ static void compress(struct batch *batch, struct page_io *io, struct zcomp *comp
 	struct zcomp_strm *zstrm = zcomp_stream_get(comp, ZSTRM_DEFAULT);
 	unsigned done = 0, n;
 
-	for (; done < batch->n && drain_running(); done += n) {
+	for (; done < batch->n && !drain_stopping(); done += n) {
 		n = batch->n - done < BETWEEN_LOOKS ? batch->n - done : BETWEEN_LOOKS;
 		zcomp_compress_batch(comp, zstrm, batch->pages + done, n);
 	}

@@ -84,8 +84,10 @@ static json_t *job_hold(struct ctl_request *request)
 	struct uz_error e;
 
 	error = command->prepare ? command->prepare(call) : NULL;
-	if (error || !command->keeps || call->alone)
+	if (error || !call->disk || call->alone)
 		return error;
+	if (!command->keeps)
+		return registry_beside(call->registry, call->disk, &e) ? ctl_refusal(&e) : NULL;
 	if (registry_keep(call->registry, call->disk, command->keeps, &e) != 0)
 		return ctl_refusal(&e);
 	call->kept = true;

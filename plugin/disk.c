@@ -174,6 +174,9 @@ int disk_set_algorithm(struct disk *disk, const struct zcomp_ops *algorithm, int
 		disk->nr_codecs++;
 	}
 	atomic_store_explicit(&disk->codec, (unsigned)codec, memory_order_release);
+	/* What waits may be for others now, who sleep. */
+	if (disk->behind)
+		drain_wake(disk);
 	return 0;
 }
 
@@ -265,7 +268,9 @@ int disk_prepare_swap(struct disk *disk, void (*low)(void *opaque), void *opaque
 	if (table_populate(disk->table) == -1)
 		return uz_fail(e, errno, "swap=yes: disk %s: cannot get memory for the slot table%s",
 			disk_name(disk), errno == ENOSPC ? ": mem-limit is smaller than it" : "");
-	if (zpool_set_reserve(disk->pool, disk->config.swap_reserve + disk->stage.max * PAGE_SIZE, low, opaque) == -1)
+	if (zpool_set_reserve(disk->pool,
+		    disk->config.swap_reserve + (uint64_t)disk->stage.max * PAGE_SIZE, low,
+		    opaque) == -1)
 		return uz_fail(e, errno, "swap=yes: disk %s: cannot fault in swap-reserve=%llu",
 			disk_name(disk), (unsigned long long)disk->config.swap_reserve);
 	return 0;

@@ -278,7 +278,8 @@ int disk_set_algorithm(struct disk *disk, const struct zcomp_ops *algorithm, int
  */
 int disk_resize(struct disk *disk, uint64_t size, struct uz_error *e);
 
-/* All content, counters and memory go; size and parameters stay. No I/O may be running. */
+/* All content, counters and memory go; size and parameters stay. No I/O may be running, nor what
+ * walks the pages: disk_blocks(), disk_idle(), disk_verify(). */
 void disk_reset(struct disk *disk);
 
 /*

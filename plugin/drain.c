@@ -40,7 +40,7 @@ static struct {
 	_Atomic unsigned nr;
 	unsigned cpus;
 	bool touch;
-	_Atomic bool running;
+	_Atomic bool running, stopping;
 } drain = { .lock = PTHREAD_MUTEX_INITIALIZER, .left = PTHREAD_COND_INITIALIZER };
 
 static struct crew workers;
@@ -69,9 +69,19 @@ bool drain_running(void)
 	return atomic_load_explicit(&drain.running, memory_order_relaxed);
 }
 
+bool drain_stopping(void)
+{
+	return atomic_load_explicit(&drain.stopping, memory_order_relaxed);
+}
+
 unsigned drain_workers(void)
 {
 	return drain_running() ? drain.nr : 0;
+}
+
+bool drain_touches(void)
+{
+	return drain.touch;
 }
 
 /* --- clients --- */
@@ -123,9 +133,13 @@ static bool is_for(struct disk *disk, enum drain_who who)
 struct drain_client *drain_next(enum drain_who who, unsigned start)
 {
 	struct drain_client *client, *first = NULL;
-	unsigned i = 0;
+	unsigned i = 0, nr = 0;
 
 	LOCK_SCOPE(&drain.lock);
+	/* Callers count up for as long as there is work: in rounds, or the first would have all. */
+	for (client = drain.clients; client; client = client->next)
+		nr++;
+	start = nr ? start % nr : 0;
 	for (client = drain.clients; client; client = client->next, i++) {
 		if (!stage_waiting(&client->disk->stage) || !is_for(client->disk, who))
 			continue;
@@ -317,6 +331,7 @@ void drain_stop(void)
 {
 	if (!drain_running())
 		return;
+	atomic_store(&drain.stopping, true);
 	atomic_store(&drain.running, false);
 	crew_ring(&workers, INT_MAX);
 	for (unsigned i = 0; i < drain.nr; i++) {
@@ -324,6 +339,7 @@ void drain_stop(void)
 		batch_free(drain.workers[i].batch);
 	}
 	atomic_store(&workers.awake, 0);
+	atomic_store(&drain.stopping, false);
 	free(drain.workers);
 	drain.workers = NULL;
 	drain.nr = 0;

@@ -65,6 +65,12 @@ void drain_call_help(struct disk *disk, unsigned left);
 /* One is to, whatever the CPUs do: nobody else takes what waits. */
 void drain_help_now(void);
 
+/* Workers are to end. */
+bool drain_stopping(void);
+
+/* Is memory to be faulted in before it is used? As drain_start() was told. */
+bool drain_touches(void);
+
 /* CPU time of the calling thread, ns. A system call. */
 static inline uint64_t thread_cpu(void)
 {

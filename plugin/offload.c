@@ -9,6 +9,7 @@
 #include "accel_sim/accel.h"
 #include "drain_priv.h"
 #include "offload.h"
+#include "swap.h"
 
 #define SUBMITTERS_MAX 12
 #define REAP	       64
@@ -242,6 +243,10 @@ static void submit(struct submitter *s, struct drain_client *client, unsigned n)
 	unsigned left, got, taken = 0, skipped = 0, compressed, accepted;
 	bool full;
 
+	/* Software may have kept writers from it while the device was away. */
+	if (unlikely(atomic_load_explicit(&disk->stage.allow, memory_order_relaxed) <
+		     disk->stage.max))
+		stage_allow(&disk->stage, disk->stage.max);
 	got = stage_pop(&disk->stage, entries, n, &left);
 	for (unsigned i = 0; i < got; i++) {
 		zstrms[taken] = take(s, &io, codec, client, &entries[i]);
@@ -345,6 +350,8 @@ static void *submitter_main(void *opaque)
 	struct submitter *s = opaque;
 	unsigned naps = 0;
 
+	if (drain_touches())
+		swap_warm_thread();
 	s->queue = zcomp_queue_get();
 	if (s->queue)
 		atomic_fetch_add(&ready, 1);
@@ -380,9 +387,11 @@ static int start_submitter(struct submitter *s, unsigned nr, unsigned depth)
 	s->nr = nr;
 	s->depth = depth;
 	s->token = TOKEN_FIRST + nr * (depth + 1);
-	s->outs = calloc(depth, sizeof(*s->outs));
+	/* Not calloc(), nor what compilers make one of: it is to be touched. */
+	s->outs = aligned_alloc(64, (depth * sizeof(*s->outs) + 63) / 64 * 64);
 	if (!s->outs)
 		return ENOMEM;
+	memset(s->outs, 0, depth * sizeof(*s->outs));
 	snprintf(name, sizeof(name), "uzram-accel%u", nr);
 	err = crew_start(&offload_crew, &s->thread, name, submitter_main, s);
 	if (err)

@@ -7,8 +7,6 @@
  * for the very content it was made from, and the object itself may be overwritten in place, moved
  * or freed at any time.
  */
-#include <limits.h>
-
 #include "disk_priv.h"
 
 /* 0 also where the token is another's: of a page that is written back. */
@@ -90,6 +88,12 @@ void io_stage_end(struct page_io *io)
 	io->room = 0;
 }
 
+/*
+ * Objects moved at once for want of room: a quarter of a millisecond, and several spans' worth, so
+ * that it makes room if there are holes. More would keep a client waiting, and a stream with him.
+ */
+#define SETTLE_STEPS 512
+
 /* A request waits for room so long at most, in all. */
 #define PATIENCE (100 * 1000 * 1000ull) /* ns */
 
@@ -114,7 +118,8 @@ bool io_wait_for_room(struct page_io *io)
 		return false;
 	}
 	/* Raw pages that have gone leave holes between those that stay. */
-	zpool_settle(disk->pool, ULONG_MAX);
+	while (zpool_settle(disk->pool, SETTLE_STEPS) && uz_nsec() < io->patient_until)
+		;
 	errno = ENOSPC;
 	return true;
 }
@@ -130,7 +135,7 @@ zhandle_t io_cell(struct page_io *io, size_t len, uint64_t index)
 		return val;
 	if (val)
 		zpool_free(disk->pool, val);
-	zpool_settle(disk->pool, ULONG_MAX);
+	zpool_settle(disk->pool, SETTLE_STEPS);
 	return zpool_alloc(disk->pool, len, index);
 }
 

@@ -258,6 +258,15 @@ int registry_keep(struct registry *registry, struct disk *disk, const char *what
 	return 0;
 }
 
+int registry_beside(struct registry *registry, struct disk *disk, struct uz_error *e)
+{
+	LOCK_SCOPE(&registry->lock);
+	if (by_disk(registry, disk)->alone)
+		return uz_fail(e, EBUSY, "disk \"%s\" is in use by another command",
+			disk_name(disk));
+	return 0;
+}
+
 void registry_release(struct registry *registry, struct disk *disk)
 {
 	LOCK_SCOPE(&registry->lock);

@@ -67,4 +67,10 @@ int registry_keep(struct registry *registry, struct disk *disk, const char *what
 	struct uz_error *e);
 void registry_release(struct registry *registry, struct disk *disk);
 
+/*
+ * For a command that walks the disk's pages and keeps nothing: EBUSY while another command has it
+ * alone. If not, none can have it until it is put. 0, or -1 with *e filled.
+ */
+int registry_beside(struct registry *registry, struct disk *disk, struct uz_error *e);
+
 #endif

@@ -240,9 +240,11 @@ struct zcomp_queue *zcomp_queue_get(void)
 		goto fail;
 	q->nr = accel_get_profile(dev)->queue_depth;
 	p = mmap(NULL, q->nr * sizeof(*q->streams), PROT_READ | PROT_WRITE,
-		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+		 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (p == MAP_FAILED)
 		goto fail;
+	/* By hand: MAP_POPULATE does nothing where MCL_ONFAULT locks memory. */
+	memset(p, 0, q->nr * sizeof(*q->streams));
 	q->streams = p;
 	q->qp = accel_qp_get(dev);
 	if (!q->qp) {

@@ -147,6 +147,8 @@ bool zpool_reset(struct zpool *pool)
 {
 	bool empty;
 
+	/* zpool_settle() may be between its class and the list that a span goes to. */
+	pthread_mutex_lock(&pool->compact_lock);
 	pthread_mutex_lock(&pool->span_lock);
 	empty = atomic_load(&pool->pages) == 0;
 	if (empty && !pool->reserve_target) {
@@ -156,6 +158,7 @@ bool zpool_reset(struct zpool *pool)
 		madvise(pool->huge_hdr, huge_len(pool, pool->nr_spans), MADV_DONTNEED);
 	}
 	pthread_mutex_unlock(&pool->span_lock);
+	pthread_mutex_unlock(&pool->compact_lock);
 	if (empty) {
 		zpool_reset_compacted(pool);
 		zpool_reset_max_used(pool);

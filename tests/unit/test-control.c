@@ -661,6 +661,10 @@ static void test_attached(void **state)
 	fd = client();
 	say(fd, "compact\n");
 	expect_error(fd, "EBUSY", "disk \"default\" is in use by another command");
+	say(fd, "blocks\n"); /* they walk the table that is going */
+	expect_error(fd, "EBUSY", "disk \"default\" is in use by another command");
+	say(fd, "idle all\n");
+	expect_error(fd, "EBUSY", "disk \"default\" is in use by another command");
 	atomic_store(&disks[0].release, true);
 	while ((disk = registry_attach(registry, "", &e)) == NULL) /* it ends */
 		sleep_ms(5);

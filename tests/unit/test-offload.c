@@ -79,6 +79,26 @@ static void other_codecs_and_depths(void **state)
 	assert_true(nr_managed > 0);
 }
 
+/* Without the device software may have told writers to keep from the stage: nobody else takes that
+ * back. */
+static void whole_stage_for_the_device(void **state)
+{
+	struct accel_profile profile = profile_of("iaa");
+	unsigned char page[PAGE_SIZE];
+	struct disk *disk;
+
+	configure(&profile);
+	disk = new_managed_disk("lz4", MIB, 256, 16);
+	power_on(1);
+	stage_allow(&disk->stage, 32);
+	make(page, PAGE_SIZE, TEXT);
+	disk_write(disk, page, PAGE_SIZE, 0, false);
+	disk_flush(disk);
+	assert_int_equal(disk->stage.allow, 256);
+	power_off();
+	disk_destroy(disk);
+}
+
 /* --- the end, and a new start --- */
 
 /* Nobody sleeps through the end, and what one leaves staged the next one finds. */
@@ -114,6 +134,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		offload_test(managed_is_through_in_the_end),
 		offload_test(other_codecs_and_depths),
+		offload_test(whole_stage_for_the_device),
 		offload_test(stop_and_start),
 	};
 

@@ -4,7 +4,14 @@
  * same writes; flush, stop and start; memory. The limit is test-stage-limit.c's.
  * $UZRAM_TEST_STEPS: writes for each combination of the first.
  */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE /* RUSAGE_THREAD */
+#endif
+#include <sys/mman.h>
+#include <sys/resource.h>
+
 #include "disk-fixture.h"
+#include "plugin/drain_priv.h"
 
 static bool soon(bool (*is)(void *opaque), void *opaque)
 {
@@ -460,6 +467,110 @@ static void swap_gives_nothing_back(void **state)
 	disk_destroy(disk);
 }
 
+/* A disk whose stage never empties holds up no other one's. */
+static void disks_take_turns(void **state)
+{
+	struct disk *disks[3];
+	unsigned char page[PAGE_SIZE];
+
+	make(page, PAGE_SIZE, TEXT);
+	for (unsigned i = 0; i < 3; i++) {
+		disks[i] = new_behind_disk("lz4", MIB, 0, 64, 4);
+		assert_int_equal(staged_write(disks[i], page, PAGE_SIZE, 0), 0);
+	}
+	for (unsigned from = 0; from < 10; from++) {
+		unsigned served[3] = { 0 };
+
+		for (unsigned turn = from; turn < from + 3; turn++) {
+			struct drain_client *client = drain_next(DRAIN_WORKER, turn);
+
+			assert_non_null(client);
+			for (unsigned i = 0; i < 3; i++)
+				served[i] += client->disk == disks[i];
+			drain_leave(client, 1);
+		}
+		for (unsigned i = 0; i < 3; i++)
+			assert_int_equal(served[i], 1);
+	}
+	for (unsigned i = 0; i < 3; i++)
+		disk_destroy(disks[i]);
+}
+
+/* Whom the pages were listed for may not be who they are for now. */
+static void new_algorithm_wakes_workers(void **state)
+{
+	struct disk *disk = new_behind_disk("lz4", MIB, 0, 64, 32);
+	unsigned char page[PAGE_SIZE];
+	struct uz_error e;
+	struct page_io io;
+
+	start_drain(2);
+	usleep(300000); /* all sleep */
+	make(page, PAGE_SIZE, TEXT);
+	io = io_begin(disk, uz_nsec());
+	io.room = stage_reserve(&disk->stage, 1);
+	assert_true(table_get(disk->table, 0, true, &io.ref));
+	assert_int_equal(page_write(&io, 0, page), 0);
+	io_leaf_put(&io);
+	assert_int_equal(io.nr_staged, 1);
+	stage_push(&disk->stage, io.staged, 1); /* and no worker was told */
+	io.nr_staged = io.room = 0;
+	io_end(&io);
+	usleep(20000);
+	assert_int_equal(stat_of(disk).stage.pages, 1);
+	assert_int_equal(disk_set_algorithm(disk, zcomp_find("zstd"), ZCOMP_LEVEL_UNSET, &e), 0);
+	assert_true(soon(nothing_is_staged, disk));
+	assert_reads(disk, page, PAGE_SIZE, 0);
+	drain_stop();
+	assert_stats_add_up(disk);
+	disk_destroy(disk);
+}
+
+static long faults(void)
+{
+	struct rusage usage;
+
+	getrusage(RUSAGE_THREAD, &usage);
+	return usage.ru_minflt;
+}
+
+/* With memory locked as swap=yes does it, a worker's buffers are there before its first batch. */
+static void buffers_are_there_for_swap(void **state)
+{
+	struct disk_config config = { .size = MIB,
+		.stage = 64 * PAGE_SIZE,
+		.batch = 32,
+		.swap = true,
+		.locked = true,
+		.swap_reserve = 4 * MIB };
+	unsigned char *in = malloc(32 * PAGE_SIZE);
+	struct batch *batches[2];
+	struct uz_error e;
+	struct disk *disk;
+	unsigned left;
+	long before;
+
+	if (mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) == -1)
+		skip();
+	disk = new_disk_with("lz4", &config);
+	assert_int_equal(disk_prepare_swap(disk, NULL, NULL, &e), 0);
+	for (unsigned i = 0; i < 2; i++)
+		assert_non_null(batches[i] = batch_create(i, true));
+	for (unsigned i = 0; i < 3; i++) {
+		make(in, 32 * PAGE_SIZE, TEXT);
+		assert_int_equal(staged_write(disk, in, 32 * PAGE_SIZE, 0), 0);
+		before = faults();
+		/* The first two runs touch what is not the batch's own. */
+		assert_int_equal(batch_run(batches[i / 2], disk, false, &left), 32);
+	}
+	assert_true(faults() - before < 32); /* its pages alone are three for each of 32 */
+	munlockall();
+	for (unsigned i = 0; i < 2; i++)
+		batch_free(batches[i]);
+	disk_destroy(disk);
+	free(in);
+}
+
 /* After a test that failed, too: the next one starts its own. */
 static int end_workers(void **state)
 {
@@ -478,6 +589,8 @@ int main(void)
 		drain_test(writers_do_not_starve_a_flush),
 		drain_test(flush_waits_for_its_own_alone),
 		drain_test(lone_page_is_drained_soon),
+		drain_test(disks_take_turns),
+		drain_test(new_algorithm_wakes_workers),
 		drain_test(rewrites_are_compressed_once),
 		drain_test(stopped_drain_leaves_all_readable),
 		drain_test(stop_and_start),
@@ -485,6 +598,7 @@ int main(void)
 		drain_test(what_staging_took_goes_back),
 		drain_test(kept_memory_is_used_again),
 		drain_test(swap_gives_nothing_back),
+		drain_test(buffers_are_there_for_swap),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

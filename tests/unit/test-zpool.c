@@ -528,6 +528,47 @@ static void settling_packs_whole_pages_alone(void **state)
 	zpool_destroy(pool);
 }
 
+static _Atomic bool settled_enough;
+
+static void *settle_on(void *pool)
+{
+	while (!settled_enough)
+		zpool_settle(pool, 1);
+	return NULL;
+}
+
+static bool decline(void *opaque, uint64_t owner, zhandle_t from, zhandle_t to)
+{
+	return false;
+}
+
+/* An idle worker is in zpool_settle() when the owner resets the pool. */
+static void reset_beside_settling(void **state)
+{
+	struct zpool *pool = zpool_create(&(struct zpool_config){
+		.reserve = 64 << 20, .move = decline });
+	pthread_t thread;
+	bool whole = true;
+
+	assert_non_null(pool);
+	zpool_keep_pages(pool, 8 << 20);
+	settled_enough = false;
+	assert_int_equal(pthread_create(&thread, NULL, settle_on, pool), 0);
+	for (unsigned round = 0; round < 500 && whole; round++) {
+		for (unsigned i = 0; i < 1024; i++)
+			assert_true(handles[i] = zpool_alloc(pool, 4096, i));
+		for (unsigned i = 0; i < 1024; i++)
+			zpool_free(pool, handles[i]);
+		zpool_give_back(pool);
+		whole = zpool_reset(pool) && zpool_check(pool);
+	}
+	settled_enough = true;
+	pthread_join(thread, NULL);
+	assert_true(whole);
+	assert_true(zpool_check(pool));
+	zpool_destroy(pool);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -549,6 +590,7 @@ int main(void)
 		cmocka_unit_test(emptied_pages_are_kept),
 		cmocka_unit_test(kept_pages_go_when_needed),
 		cmocka_unit_test(settling_packs_whole_pages_alone),
+		cmocka_unit_test(reset_beside_settling),
 		cmocka_unit_test(threads_and_compaction),
 	};
 
