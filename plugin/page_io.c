@@ -52,11 +52,22 @@ void count_state(struct page_io *io, uint32_t flags, uint64_t val, int n)
 
 /* --- streams --- */
 
-/* The request's stream, for `comp`. Never inside a slot's lock, but where it is held already. */
-static struct zcomp_strm *io_stream(struct page_io *io, struct zcomp *comp)
+/* Has the request one that it may read with? */
+static bool has_reader(const struct page_io *io)
 {
+	return io->zstrm && io->zstrm->decompress_only;
+}
+
+/*
+ * The request's stream, for `comp`, to compress or to read. Never inside a slot's lock, but where
+ * it is held already. One at a time: who held one of each kind could wait for another like him.
+ */
+static struct zcomp_strm *io_stream(struct page_io *io, struct zcomp *comp, enum zstrm_pref pref)
+{
+	if (io->zstrm && io->zstrm->decompress_only != (pref == ZSTRM_DECOMPRESS))
+		io_stream_put(io);
 	if (!io->zstrm)
-		io->zstrm = zcomp_stream_get(comp, ZSTRM_DEFAULT);
+		io->zstrm = zcomp_stream_get(comp, pref);
 	else if (io->zstrm->comp != comp)
 		zcomp_stream_switch(io->zstrm, comp);
 	return io->zstrm;
@@ -116,7 +127,7 @@ int decode(struct page_io *io, uint32_t flags, uint64_t val, const void *bytes, 
 	case SLOT_OBJECT:
 		comp = io->disk->codecs[slot_codec(flags)];
 		if (zcomp_decompress_needs_stream(comp))
-			io_stream(io, comp);
+			io_stream(io, comp, ZSTRM_DECOMPRESS);
 		io->counts[C_WB_DECODED] += io->upkeep;
 		if (zcomp_decompress(comp, io->zstrm, bytes, len, dst) == 0)
 			return 0;
@@ -150,10 +161,10 @@ static int read_slot(struct page_io *io, uint64_t index, uint32_t now, void *dst
 	/* Streams come before slots; whether one is needed only the slot knows. */
 	for (;;) {
 		if (needs_stream(io->disk, flags))
-			io_stream(io, io->disk->codecs[slot_codec(flags)]);
+			io_stream(io, io->disk->codecs[slot_codec(flags)], ZSTRM_DECOMPRESS);
 		slot_lock(slot);
 		flags = slot_state(slot);
-		if (io->zstrm || !needs_stream(io->disk, flags))
+		if (has_reader(io) || !needs_stream(io->disk, flags))
 			break;
 		slot_unlock(slot, flags);
 	}
@@ -324,7 +335,7 @@ static int try_write(struct page_io *io, uint64_t index, const void *src,
 		io->counts[C_DIRECT]++;
 	}
 
-	zstrm = io_stream(io, disk->codecs[codec]);
+	zstrm = io_stream(io, disk->codecs[codec], ZSTRM_DEFAULT);
 	new.bytes = zstrm->buffer;
 	new.flags = slot_flags(SLOT_OBJECT, codec);
 	/* Incompressible, or the codec failed: raw, which needs no codec to read. */

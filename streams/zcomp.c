@@ -3,9 +3,10 @@
  * Streams, and the zcomps that lend them their contexts.
  *
  * The process has one set of per-CPU streams, made with its first zcomp and freed
- * with its last. A zcomp has a context for each of them. A stream's mutex is held
- * from get to put and guards its buffers, its ctx and comp fields, and the contexts
- * of its number in all zcomps.
+ * with its last: for each CPU one that compresses, and one that only decompresses, so
+ * that a reader never waits for a compression. A zcomp has a context for both. A
+ * stream's mutex is held from get to put and guards its buffers, its ctx and comp
+ * fields, and its half of the contexts of its number in all zcomps.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE /* sched_getcpu() */
@@ -37,13 +38,13 @@ struct zcomp {
 	const struct zcomp_ops *ops;
 	struct zcomp_params params;
 	unsigned nr_ctx;	 /* made so far; all of them once it is in use */
-	struct zcomp_ctx ctx[]; /* one for each per-CPU stream */
+	struct zcomp_ctx ctx[]; /* one for each CPU */
 };
 
-/* `users` and `strm` change under the lock; whoever has a zcomp may read `strm`. */
+/* `users` and `streams` change under the lock; whoever has a zcomp may read `streams`. */
 static pthread_mutex_t streams_lock = PTHREAD_MUTEX_INITIALIZER;
 static unsigned users;
-static struct cpu_strm *streams;
+static struct cpu_strm *streams; /* nr_streams that compress, and as many that do not */
 
 static pthread_once_t nr_streams_once = PTHREAD_ONCE_INIT;
 static unsigned nr_streams;
@@ -80,7 +81,7 @@ unsigned zcomp_nr_streams(void)
 
 static void free_streams(void)
 {
-	for (unsigned i = 0; i < nr_streams; i++) {
+	for (unsigned i = 0; i < 2 * nr_streams; i++) {
 		pthread_mutex_destroy(&streams[i].strm.lock);
 		free(streams[i].strm.buffer);
 		free(streams[i].strm.local_copy);
@@ -101,15 +102,18 @@ static int alloc_streams(void)
 {
 	bool ok = true;
 
-	streams = alloc_touched(nr_streams * sizeof(*streams));
+	streams = alloc_touched(2 * nr_streams * sizeof(*streams));
 	if (!streams)
 		return -ENOMEM;
-	for (unsigned i = 0; i < nr_streams; i++) {
-		streams[i].nr = i;
+	for (unsigned i = 0; i < 2 * nr_streams; i++) {
+		streams[i].nr = i % nr_streams;
+		streams[i].strm.decompress_only = i >= nr_streams;
+		pthread_mutex_init(&streams[i].strm.lock, NULL);
+		if (streams[i].strm.decompress_only)
+			continue;
 		streams[i].strm.buffer = alloc_touched(ZCOMP_BUFFER_SIZE);
 		streams[i].strm.local_copy = alloc_touched(ZCOMP_PAGE_SIZE);
 		ok = ok && streams[i].strm.buffer && streams[i].strm.local_copy;
-		pthread_mutex_init(&streams[i].strm.lock, NULL);
 	}
 	if (ok)
 		return 0;
@@ -247,20 +251,20 @@ int zcomp_level(const struct zcomp *comp)
 	return comp->params.level;
 }
 
-/* The calling CPU's stream if it is free, else any other, else the CPU's later. */
-static struct cpu_strm *lock_cpu_strm(void)
+/* Of nr_streams the calling CPU's if it is free, else any other, else the CPU's later. */
+static struct cpu_strm *lock_cpu_strm(struct cpu_strm *of)
 {
 	int cpu = sched_getcpu();
 	unsigned own = cpu < 0 ? 0 : (unsigned)cpu % nr_streams;
 
 	for (unsigned i = own; i < nr_streams; i++)
-		if (pthread_mutex_trylock(&streams[i].strm.lock) == 0)
-			return &streams[i];
+		if (pthread_mutex_trylock(&of[i].strm.lock) == 0)
+			return &of[i];
 	for (unsigned i = 0; i < own; i++)
-		if (pthread_mutex_trylock(&streams[i].strm.lock) == 0)
-			return &streams[i];
-	pthread_mutex_lock(&streams[own].strm.lock);
-	return &streams[own];
+		if (pthread_mutex_trylock(&of[i].strm.lock) == 0)
+			return &of[i];
+	pthread_mutex_lock(&of[own].strm.lock);
+	return &of[own];
 }
 
 struct zcomp_strm *zcomp_stream_get(struct zcomp *comp, enum zstrm_pref pref)
@@ -275,7 +279,7 @@ struct zcomp_strm *zcomp_stream_get(struct zcomp *comp, enum zstrm_pref pref)
 			return zstrm;
 		}
 	}
-	zstrm = &lock_cpu_strm()->strm;
+	zstrm = &lock_cpu_strm(pref == ZSTRM_DECOMPRESS ? streams + nr_streams : streams)->strm;
 	zcomp_stream_switch(zstrm, comp);
 	return zstrm;
 }
@@ -303,8 +307,10 @@ int zcomp_compress(struct zcomp *comp, struct zcomp_strm *zstrm, const void *src
 		.dst = zstrm->buffer,
 		.dst_len = ZCOMP_BUFFER_SIZE,
 	};
-	int ret = comp->ops->compress(&comp->params, zstrm->ctx, &req);
+	int ret;
 
+	assert(!zstrm->decompress_only);
+	ret = comp->ops->compress(&comp->params, zstrm->ctx, &req);
 	if (ret == 0)
 		*dst_len = req.dst_len;
 	return ret;

@@ -66,11 +66,12 @@ struct zcomp_req {
 };
 
 struct zcomp_strm {
-	void *buffer;	  /* ZCOMP_BUFFER_SIZE bytes: the output */
-	void *local_copy; /* ZCOMP_PAGE_SIZE bytes: the holder's scratch page */
+	void *buffer;	  /* ZCOMP_BUFFER_SIZE bytes: the output; NULL if decompress_only */
+	void *local_copy; /* ZCOMP_PAGE_SIZE bytes: the holder's scratch page; the same */
 	struct zcomp_ctx *ctx; /* of the zcomp the stream was got for */
 	struct zcomp *comp;
-	bool zcomp_managed; /* came from get_stream */
+	bool zcomp_managed;   /* came from get_stream */
+	bool decompress_only; /* from ZSTRM_DECOMPRESS */
 	pthread_mutex_t lock; /* per-CPU streams alone */
 	/* Managed streams alone: */
 	unsigned nr;	/* of its queue's streams, from 0 */
@@ -80,7 +81,8 @@ struct zcomp_strm {
 
 /*
  * A backend. Functions return 0 or a negative errno. compress and decompress
- * run in many threads at once, each with its own ctx.
+ * run in many threads at once; with one ctx, one that compresses and one that
+ * decompresses.
  */
 struct zcomp_ops {
 	const char *name;
@@ -111,8 +113,9 @@ struct zcomp_ops {
 	void (*put_stream)(struct zcomp_params *params, struct zcomp_strm *zstrm);
 };
 
-/* What a caller asks for: its own CPU's, or the backend's when it has one free. */
-enum zstrm_pref { ZSTRM_DEFAULT, ZSTRM_PREFER_MGMT };
+/* What a caller asks for: its own CPU's, or the backend's when it has one free; or one that can
+ * only decompress, which compressions never keep from readers. */
+enum zstrm_pref { ZSTRM_DEFAULT, ZSTRM_PREFER_MGMT, ZSTRM_DECOMPRESS };
 
 /* "lz4, lz4hc, zstd, deflate, none": for messages. */
 const char *zcomp_available(void);
@@ -141,8 +144,8 @@ void zcomp_set_warn_hook(void (*hook)(const char *line));
 
 /*
  * A stream, never NULL. Release it soon, and before taking another one.
- * ZSTRM_DEFAULT gives the calling CPU's; while that one is taken, another CPU's;
- * while all are, it waits for the holder of its own.
+ * ZSTRM_DEFAULT and ZSTRM_DECOMPRESS give the calling CPU's; while that one is taken,
+ * another CPU's; while all are, it waits for the holder of its own.
  */
 struct zcomp_strm *zcomp_stream_get(struct zcomp *comp, enum zstrm_pref pref);
 void zcomp_stream_put(struct zcomp_strm *zstrm);
@@ -169,7 +172,8 @@ void zcomp_compress_batch(struct zcomp *comp, struct zcomp_strm *zstrm, struct z
 			  unsigned n);
 
 /*
- * Restores a page. `zstrm` may be NULL unless zcomp_decompress_needs_stream().
+ * Restores a page, with a stream of either kind; NULL is one, too, unless
+ * zcomp_decompress_needs_stream().
  * 0, or -EINVAL when the bytes are not a whole page's.
  */
 bool zcomp_decompress_needs_stream(const struct zcomp *comp);

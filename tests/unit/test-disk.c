@@ -424,6 +424,33 @@ static void walk(const char *spec, uint64_t limit, unsigned steps)
 	disk_destroy(disk);
 }
 
+/* Whoever compresses, and takes how long for it: readers have streams of their own. */
+static void reads_beside_compressions(void **state)
+{
+	static const char *const specs[] = { "zstd", "deflate" };
+	unsigned n = zcomp_nr_streams();
+	struct zcomp_strm **held = calloc(n, sizeof(*held));
+	unsigned char page[PAGE_SIZE];
+
+	make(page, PAGE_SIZE, TEXT);
+	for (size_t i = 0; i < ARRAY_SIZE(specs); i++) {
+		struct disk *disk = new_disk(specs[i], MIB, 0);
+
+		assert_int_equal(disk_write(disk, page, PAGE_SIZE, 0, false), 0);
+		for (unsigned k = 0; k < n; k++)
+			held[k] = zcomp_stream_get(disk->codecs[disk->codec], ZSTRM_DEFAULT);
+		assert_reads(disk, page, PAGE_SIZE, 0); /* or it waits for ever */
+		for (unsigned k = 0; k < n; k++)
+			zcomp_stream_put(held[k]);
+		/* A part of a page: reads with one kind, writes with the other. */
+		memset(page + 100, 'x', 50);
+		assert_int_equal(disk_write(disk, page + 100, 50, 100, false), 0);
+		assert_reads(disk, page, PAGE_SIZE, 0);
+		disk_destroy(disk);
+	}
+	free(held);
+}
+
 static void random_walks(void **state)
 {
 	walk("lz4", 0, 10000);
@@ -448,6 +475,7 @@ int main(void)
 		cmocka_unit_test(damaged_object_is_eio),
 		cmocka_unit_test(bad_configs_are_refused_in_words),
 		cmocka_unit_test(swap_disk_is_ready),
+		cmocka_unit_test(reads_beside_compressions),
 		cmocka_unit_test(random_walks),
 	};
 
