@@ -157,7 +157,8 @@ struct disk_stat {
 	uint64_t reserve_bytes; /* pool kept ready with swap */
 	struct {
 		bool behind;
-		uint64_t pages, pages_max; /* that wait for compression, or are being compressed */
+		uint64_t pages, pages_max; /* places: of pages that a request may stage, that wait
+					  * for compression, or are being compressed */
 		uint64_t coalesced; /* writes to pages that were staged already */
 		uint64_t direct;    /* pages compressed by their writer, as there was no room */
 	} stage;

@@ -292,9 +292,6 @@ bool page_take(struct page_io *io, uint64_t index, uint32_t token, void *copy);
 void page_finish(struct page_io *io, uint64_t index, uint32_t token, unsigned codec,
 	const void *bytes, size_t len);
 
-/* Not now after all: it goes on waiting. False: it need not, it has been overwritten or trimmed. */
-bool page_untake(struct page_io *io, uint64_t index, uint32_t token);
-
 /* page_backed.c: a page's way to the log and back. */
 
 /* Pages whose records are to be fetched, each location pinned. */

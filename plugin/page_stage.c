@@ -189,16 +189,3 @@ void page_finish(struct page_io *io, uint64_t index, uint32_t token, unsigned co
 	if (garbage)
 		zpool_free(disk->pool, garbage);
 }
-
-bool page_untake(struct page_io *io, uint64_t index, uint32_t token)
-{
-	struct slot *slot = table_slot(&io->ref, index);
-	uint32_t flags;
-	bool mine;
-
-	slot_lock(slot);
-	flags = slot_state(slot);
-	mine = token_of(flags) == token;
-	slot_unlock(slot, mine ? flags & ~SLOT_TOKEN : flags);
-	return mine;
-}

@@ -385,27 +385,6 @@ static void one_taker_a_page(void **state)
 	end(disk);
 }
 
-static void untaken_page_waits_on(void **state)
-{
-	struct disk *disk = disk_with_stage();
-	struct page_io io = io_begin(disk, uz_nsec());
-	struct taken t;
-
-	assert_int_equal(staged_write(disk, a, 4096, 0), 0);
-	assert_true(take_one(disk, 1, &t));
-	assert_true(io_leaf(&io, 0));
-	assert_false(page_untake(&io, 0, 2)); /* not that one's */
-	assert_true(page_untake(&io, 0, 1));
-	assert_false(page_untake(&io, 0, 1));
-	io_leaf_put(&io);
-	is_staged(disk, 0, true);
-	push(&disk->stage, 0, 1);
-	stage_done(&disk->stage, &t.entry, 1);
-	assert_int_equal(drain_by_hand(disk), 1);
-	assert_reads(disk, a, 4096, 0);
-	end(disk);
-}
-
 /* --- what happens to a staged page, and to one that is being compressed --- */
 
 static unsigned char want[4096];
@@ -642,7 +621,6 @@ int main(void)
 		cmocka_unit_test(rewritten_twice_in_one_list),
 		cmocka_unit_test(rewritten_while_taken),
 		cmocka_unit_test(one_taker_a_page),
-		cmocka_unit_test(untaken_page_waits_on),
 		cmocka_unit_test(page_changes),
 		cmocka_unit_test(reset_drops_the_stage),
 		cmocka_unit_test(destroyed_with_a_full_stage),
