@@ -168,7 +168,8 @@ void ctl_conn_run(struct control *control, struct ctl_conn *conn)
 	size_t len;
 	char *end;
 
-	while (!conn->out && !conn->job && !conn->closing && !conn->dead) {
+	while (!conn->out && !conn->job && !conn->closing && !conn->dead &&
+		!atomic_load(&control->stop)) {
 		end = memchr(conn->in, '\n', conn->in_len);
 		if (!end) {
 			conn_partial(control, conn);
