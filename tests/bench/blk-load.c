@@ -38,7 +38,7 @@ static void worker(struct load *load, unsigned index)
 {
 	int fd = open(load->target, O_RDWR | O_DIRECT | O_CLOEXEC);
 	void *buf = aligned_alloc(LOAD_PAGE, load->request);
-	uint64_t offset, size;
+	uint64_t offset, size, begin;
 
 	(void)index;
 	if (fd < 0 || ioctl(fd, BLKGETSIZE64, &size) < 0)
@@ -50,8 +50,10 @@ static void worker(struct load *load, unsigned index)
 	memset(buf, 0, load->request);
 	load_begin(load);
 	while (load_next(load, &offset)) {
+		begin = load_clock(load);
 		if (do_request(load, fd, buf, offset) < 0)
 			load_die("request at %" PRIu64 ": %m", offset);
+		load_timed(load, begin);
 		if (load->op == LOAD_READ)
 			load_check(load, offset, buf);
 	}

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * codec-loop: CPU time of liblz4 alone, page by page over the data, in a tight
- * loop with nothing around it: what no store of compressed pages can go below.
+ * codec-loop: CPU time of liblz4 or libzstd alone, page by page over the data, in a
+ * tight loop with nothing around it: what no store of compressed pages can go below.
  * Mode write compresses, mode read decompresses what was compressed before the
  * measured window.
  *
@@ -19,6 +19,9 @@
 #include <string.h>
 
 #include <lz4.h>
+/* For the names of parameters; every function used is of the stable interface. */
+#define ZSTD_STATIC_LINKING_ONLY
+#include <zstd.h>
 
 #define RAW_FROM 4073u /* bytes; a page that does not get below is kept as it is */
 
@@ -35,15 +38,107 @@ static bool same_filled(const uint8_t *page)
 	return memcmp(page, page + 8, LOAD_PAGE - 8) == 0;
 }
 
-/* As the plugin calls it: room for any result, so LZ4 checks no bound. */
-static int compress_page(void *state, const uint8_t *page, uint8_t *out)
+/* A codec as the plugin calls it. Each worker has a context of its own. */
+struct codec {
+	const char *name;
+	void *(*create)(void);
+	int (*compress)(void *ctx, const uint8_t *page, uint8_t *out); /* room: 2 pages */
+	int (*decompress)(void *ctx, const uint8_t *obj, int size, uint8_t *page);
+	void (*destroy)(void *ctx);
+};
+
+static void *lz4_create(void)
+{
+	return malloc(LZ4_sizeofState());
+}
+
+/* Room for any result, so LZ4 checks no bound. */
+static int lz4_compress(void *ctx, const uint8_t *page, uint8_t *out)
 {
 	return LZ4_compress_fast_extState(
-		state, (const char *)page, (char *)out, LOAD_PAGE, 2 * LOAD_PAGE, 1);
+		ctx, (const char *)page, (char *)out, LOAD_PAGE, 2 * LOAD_PAGE, 1);
+}
+
+static int lz4_decompress(void *ctx, const uint8_t *obj, int size, uint8_t *page)
+{
+	(void)ctx;
+	return LZ4_decompress_safe((const char *)obj, (char *)page, size, LOAD_PAGE);
+}
+
+struct zstd_ctx {
+	ZSTD_CCtx *cctx;
+	ZSTD_DCtx *dctx;
+};
+
+static void *zstd_create(void)
+{
+	struct zstd_ctx *ctx = malloc(sizeof(*ctx));
+
+	if (!ctx)
+		return NULL;
+	*ctx = (struct zstd_ctx){ ZSTD_createCCtx(), ZSTD_createDCtx() };
+	if (!ctx->cctx || !ctx->dctx)
+		load_die("out of memory");
+	ZSTD_CCtx_setParameter(ctx->cctx, ZSTD_c_compressionLevel, ZSTD_CLEVEL_DEFAULT);
+	ZSTD_CCtx_setParameter(ctx->cctx, ZSTD_c_contentSizeFlag, 0);
+	ZSTD_CCtx_setParameter(ctx->cctx, ZSTD_c_format, ZSTD_f_zstd1_magicless);
+	ZSTD_DCtx_setParameter(ctx->dctx, ZSTD_d_format, ZSTD_f_zstd1_magicless);
+	return ctx;
+}
+
+static int zstd_compress(void *ctx, const uint8_t *page, uint8_t *out)
+{
+	const struct zstd_ctx *zctx = ctx;
+	size_t n = ZSTD_compress2(zctx->cctx, out, 2 * LOAD_PAGE, page, LOAD_PAGE);
+
+	return ZSTD_isError(n) ? -1 : (int)n;
+}
+
+static int zstd_decompress(void *ctx, const uint8_t *obj, int size, uint8_t *page)
+{
+	const struct zstd_ctx *zctx = ctx;
+	size_t n = ZSTD_decompressDCtx(zctx->dctx, page, LOAD_PAGE, obj, size);
+
+	return ZSTD_isError(n) ? -1 : (int)n;
+}
+
+static void zstd_destroy(void *ctx)
+{
+	struct zstd_ctx *zctx = ctx;
+
+	ZSTD_freeCCtx(zctx->cctx);
+	ZSTD_freeDCtx(zctx->dctx);
+	free(zctx);
+}
+
+static const struct codec codecs[] = {
+	{ "lz4", lz4_create, lz4_compress, lz4_decompress, free },
+	{ "zstd", zstd_create, zstd_compress, zstd_decompress, zstd_destroy },
+};
+static const struct codec *codec;
+
+static void find_codec(const char *name)
+{
+	for (size_t i = 0; i < sizeof(codecs) / sizeof(codecs[0]); i++) {
+		if (strcmp(codecs[i].name, name) == 0)
+			codec = &codecs[i];
+	}
+	if (!codec)
+		load_die("%s: allowed is lz4 zstd", name);
+}
+
+/* At least 1. */
+static uint32_t compress_page(void *ctx, const uint8_t *page, uint8_t *out)
+{
+	int n = codec->compress(ctx, page, out);
+
+	if (n <= 0)
+		load_die("a page does not compress");
+	return (uint32_t)n;
 }
 
 /* Compresses the worker's share of the data into a store of its own. */
-static void fill_store(const struct load *load, unsigned index, void *state, uint8_t *out)
+static void fill_store(const struct load *load, unsigned index, void *ctx, uint8_t *out)
 {
 	uint64_t pages = load->data_bytes / LOAD_PAGE;
 	uint64_t first = pages * index / load->workers, end = pages * (index + 1) / load->workers;
@@ -58,7 +153,7 @@ static void fill_store(const struct load *load, unsigned index, void *state, uin
 
 		if (p / step % load->stride || same_filled(page))
 			continue;
-		obj->size = compress_page(state, page, out);
+		obj->size = compress_page(ctx, page, out);
 		if (obj->size >= RAW_FROM) {
 			obj->size = LOAD_PAGE;
 			continue;
@@ -70,41 +165,40 @@ static void fill_store(const struct load *load, unsigned index, void *state, uin
 	/* The store lives as long as the process. */
 }
 
-static void do_page(const struct load *load, uint64_t p, void *state, uint8_t *out)
+static void do_page(const struct load *load, uint64_t p, void *ctx, uint8_t *out)
 {
 	const struct object *obj = &objects[p];
 
 	if (load->op == LOAD_WRITE) {
 		if (obj->size)
-			compress_page(state, load->data + p * LOAD_PAGE, out);
+			compress_page(ctx, load->data + p * LOAD_PAGE, out);
 	} else if (obj->bytes) {
-		if (LZ4_decompress_safe((const char *)obj->bytes, (char *)out, obj->size,
-			    LOAD_PAGE) != (int)LOAD_PAGE)
+		if (codec->decompress(ctx, obj->bytes, (int)obj->size, out) != (int)LOAD_PAGE)
 			load_die("a page does not decompress");
 	}
 }
 
 static void worker(struct load *load, unsigned index)
 {
-	void *state = malloc(LZ4_sizeofState());
+	void *ctx = codec->create();
 	size_t room = load->request + LOAD_PAGE;
 	uint8_t *out = aligned_alloc(LOAD_PAGE, room);
 	uint64_t offset;
 
-	if (!state || !out)
+	if (!ctx || !out)
 		load_die("out of memory");
 	memset(out, 0, room);
-	fill_store(load, index, state, out);
+	fill_store(load, index, ctx, out);
 	load_begin(load);
 	while (load_next(load, &offset)) {
 		/* Pages land where they would in a server's buffer. */
 		for (size_t at = 0; at < load->request; at += LOAD_PAGE)
-			do_page(load, (offset + at) / LOAD_PAGE, state,
+			do_page(load, (offset + at) / LOAD_PAGE, ctx,
 				load->op == LOAD_WRITE ? out : out + at);
 	}
 	load_end(load);
 	free(out);
-	free(state);
+	codec->destroy(ctx);
 }
 
 /* Of the pages that the stride leaves. */
@@ -129,9 +223,10 @@ int main(int argc, char **argv)
 {
 	struct load load;
 
-	load_init(&load, argc, argv, "lz4");
-	if (strcmp(load.target, "lz4") != 0 || load.op == LOAD_TRIM)
-		load_die("the codec is lz4, the mode read or write");
+	load_init(&load, argc, argv, "lz4|zstd");
+	find_codec(load.target);
+	if (load.op == LOAD_TRIM)
+		load_die("the mode is read or write");
 	objects = calloc(load.data_bytes / LOAD_PAGE, sizeof(*objects));
 	if (!objects)
 		load_die("out of memory");

@@ -43,6 +43,7 @@ static void __attribute__((noreturn)) usage(const char *what, int status)
 		"  -s PAGES  page p of the disk is page p + PAGES of the data (0)\n"
 		"  -r SEED   of the random order (1)\n"
 		"  -p PID    report the CPU time of this process too\n"
+		"  -t        the time of each request too: p50, p99 and the largest\n"
 		"  -V        compare what is read with the data\n",
 		program_invocation_short_name, what);
 	exit(status);
@@ -136,16 +137,26 @@ static void shuffle(struct load *load, uint64_t n)
 	}
 }
 
+/* Touched now, so that no page fault falls into the window. */
+static void make_room(struct load *load)
+{
+	load->latency = malloc(load->requests * sizeof(*load->latency));
+	if (!load->latency)
+		load_die("out of memory");
+	memset(load->latency, 0xff, load->requests * sizeof(*load->latency));
+}
+
 void load_init(struct load *load, int argc, char **argv, const char *what)
 {
 	const char *path = NULL, *mode = NULL;
 	uint64_t max = UINT64_MAX, passes = 1;
+	bool timed = false;
 	int opt;
 
 	*load = (struct load){
 		.workers = 1, .depth = 1, .request = 131072, .stride = 1, .seed = 1
 	};
-	while ((opt = getopt(argc, argv, "f:m:c:d:b:k:n:l:s:r:p:Vh")) != -1) {
+	while ((opt = getopt(argc, argv, "f:m:c:d:b:k:n:l:s:r:p:tVh")) != -1) {
 		switch (opt) {
 		case 'f':
 			path = optarg;
@@ -180,6 +191,9 @@ void load_init(struct load *load, int argc, char **argv, const char *what)
 		case 'p':
 			load->server = number(optarg, 1, INT32_MAX);
 			break;
+		case 't':
+			timed = true;
+			break;
 		case 'V':
 			load->verify = true;
 			break;
@@ -205,6 +219,8 @@ void load_init(struct load *load, int argc, char **argv, const char *what)
 	if (load->pass > max)
 		load->pass = max;
 	load->requests = load->pass * passes;
+	if (timed)
+		make_room(load);
 }
 
 bool load_next(struct load *load, uint64_t *offset)
@@ -230,6 +246,27 @@ void load_check(const struct load *load, uint64_t offset, const void *buf)
 	if (load->verify && memcmp(buf, load_content(load, offset), load->request) != 0)
 		load_die("the %zu bytes at %" PRIu64 " differ from what was written", load->request,
 			offset);
+}
+
+uint64_t load_clock(const struct load *load)
+{
+	struct timespec ts;
+
+	if (!load->latency)
+		return 0;
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * UINT64_C(1000000000) + ts.tv_nsec;
+}
+
+void load_timed(struct load *load, uint64_t begin)
+{
+	uint64_t ns;
+
+	if (!load->latency)
+		return;
+	ns = load_clock(load) - begin;
+	load->latency[atomic_fetch_add_explicit(&load->nr_latency, 1, memory_order_relaxed)] =
+		ns < UINT32_MAX ? ns : UINT32_MAX;
 }
 
 /* All are ready; then load_run() has taken the time. */
@@ -275,6 +312,24 @@ static struct times now(const struct load *load)
 	return t;
 }
 
+static int compare_ns(const void *a, const void *b)
+{
+	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+/* By nearest rank. */
+static void print_latency(const struct load *load)
+{
+	uint64_t n = load->nr_latency;
+
+	qsort(load->latency, n, sizeof(*load->latency), compare_ns);
+	printf(",\"latency_us\":{\"p50\":%.3f,\"p99\":%.3f,\"max\":%.3f}",
+		load->latency[(n - 1) / 2] / 1e3, load->latency[(99 * n + 99) / 100 - 1] / 1e3,
+		load->latency[n - 1] / 1e3);
+}
+
 struct start {
 	struct load *load;
 	load_worker_fn *worker;
@@ -313,10 +368,13 @@ void load_run(struct load *load, load_worker_fn *worker, load_more_fn *more)
 	printf("{\"pages\":%" PRIu64 ",\"wall\":%.6f,\"cpu\":%.6f,\"server_cpu\":%.6f",
 		load->requests * (load->request / LOAD_PAGE), t1.wall - t0.wall, t1.cpu - t0.cpu,
 		t1.server - t0.server);
+	if (load->nr_latency)
+		print_latency(load);
 	if (more)
 		more(load);
 	puts("}");
 	free(threads);
 	free(starts);
 	free(load->order);
+	free(load->latency);
 }

@@ -34,6 +34,8 @@ struct load {
 	uint64_t stride;   /* only every stride-th of the data's requests */
 	uint64_t shift;	   /* pages */
 	uint64_t seed;
+	uint32_t *latency; /* ns of each request that is done; NULL: not asked for */
+	atomic_uint_fast64_t nr_latency;
 	pid_t server;	     /* its CPU time is reported too; 0 = none */
 	const char *target;  /* socket or device */
 	uint64_t data_bytes; /* of the file, cut to whole 128 KiB */
@@ -61,6 +63,10 @@ const uint8_t *load_content(const struct load *load, uint64_t offset);
 /* Checks what was read, if asked to. */
 void load_check(const struct load *load, uint64_t offset, const void *buf);
 
+/* The time of one request: the clock before it (0: nobody asks), and what it is after it. */
+uint64_t load_clock(const struct load *load);
+void load_timed(struct load *load, uint64_t begin);
+
 /* The beginning and the end of the measured window: both wait for all workers. */
 void load_begin(struct load *load);
 void load_end(struct load *load);
@@ -69,7 +75,7 @@ void load_end(struct load *load);
 typedef void load_more_fn(const struct load *load);
 
 /* Runs the workers and prints one JSON line: pages, wall, cpu, server_cpu and,
- * if `more` is not NULL, what it prints. */
+ * latency_us with -t, and if `more` is not NULL, what it prints. */
 void load_run(struct load *load, load_worker_fn *worker, load_more_fn *more);
 
 #endif

@@ -20,7 +20,8 @@ struct connection;
 struct op {
 	struct connection *conn;
 	uint64_t offset;
-	void *buf; /* for reads */
+	uint64_t begin; /* load_clock() */
+	void *buf;	/* for reads */
 	struct op *next_free;
 };
 
@@ -38,6 +39,7 @@ static int done(void *opaque, int *error)
 
 	if (*error)
 		load_die("request at %llu: %s", (unsigned long long)op->offset, strerror(*error));
+	load_timed(conn->load, op->begin);
 	if (conn->load->op == LOAD_READ)
 		load_check(conn->load, op->offset, op->buf);
 	op->next_free = conn->free;
@@ -82,6 +84,7 @@ static void submit(struct connection *conn, uint64_t offset)
 	conn->free = op->next_free;
 	conn->in_flight++;
 	op->offset = offset;
+	op->begin = load_clock(load);
 	switch (load->op) {
 	case LOAD_READ:
 		cookie = nbd_aio_pread(conn->nbd, op->buf, load->request, offset, callback, 0);

@@ -124,6 +124,10 @@ class Server:
                     found[key] = int(rest.split()[0]) * 1024
         return found
 
+    def cpu(self):
+        """Seconds of all its threads, those that ended included."""
+        return time.clock_gettime(~self.process.pid << 3 | 2)  # as clock_getcpuclockid(3)
+
 
 class ZramDevice:
     """A fresh kernel zram device with lz4."""
@@ -201,8 +205,9 @@ class Programs:
         letters = {"workers": "-c", "depth": "-d", "stride": "-k", "count": "-n", "passes": "-l",
                    "shift": "-s", "seed": "-r", "pid": "-p"}
         argv = [os.path.join(self.folder, program), "-f", self.data, "-m", mode, "-b", str(request)]
-        if options.pop("verify", False):
-            argv.append("-V")
+        for name, flag in (("verify", "-V"), ("timed", "-t")):
+            if options.pop(name, False):
+                argv.append(flag)
         for name, value in options.items():
             if value is not None:
                 argv += [letters[name], str(value)]
@@ -215,8 +220,8 @@ class Programs:
     def block(self, device, mode, request, **options):
         return self._load("blk-load", device.path, mode, request, **options)
 
-    def codec(self, mode, request, **options):
-        return self._load("codec-loop", "lz4", mode, request, **options)
+    def codec(self, mode, request, algorithm="lz4", **options):
+        return self._load("codec-loop", algorithm, mode, request, **options)
 
     def writeback(self, mode, path, depth, group, threads, verify):
         argv = [os.path.join(self.folder, "wb-bench"), "-f", self.data, "-m", mode,
