@@ -159,6 +159,41 @@ static int size_device(
 	return 0;
 }
 
+/*
+ * All that are open. A descriptor that is passed twice is one open file, so the second lock
+ * would be granted.
+ */
+static pthread_mutex_t open_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct backing_file *open_files;
+
+static bool open_files_add(struct backing_file *f, const struct stat *st)
+{
+	struct backing_file *other;
+
+	f->dev = f->is_block ? st->st_rdev : st->st_dev;
+	f->ino = f->is_block ? 0 : st->st_ino;
+	LOCK_SCOPE(&open_lock);
+	for (other = open_files; other; other = other->next)
+		if (other->is_block == f->is_block && other->dev == f->dev && other->ino == f->ino)
+			return false;
+	f->next = open_files;
+	open_files = f;
+	return true;
+}
+
+/* One that was not added is fine. */
+static void open_files_del(const struct backing_file *f)
+{
+	struct backing_file **at;
+
+	LOCK_SCOPE(&open_lock);
+	for (at = &open_files; *at; at = &(*at)->next)
+		if (*at == f) {
+			*at = f->next;
+			return;
+		}
+}
+
 static int set_up(struct backing_file *f, const struct backing_config *c, struct uz_error *e)
 {
 	struct stat st;
@@ -171,6 +206,8 @@ static int set_up(struct backing_file *f, const struct backing_config *c, struct
 		return fail(e, c, errno == EWOULDBLOCK ? EBUSY : errno,
 			errno == EWOULDBLOCK ? "in use: another program holds its lock"
 					     : strerror(errno));
+	if (!open_files_add(f, &st))
+		return fail(e, c, EBUSY, "in use: another disk has it");
 	f->b.info.exclusive = true;
 	f->b.info.block = f->b.info.direct ? direct_block(f->fd) : 512;
 	if (f->is_block)
@@ -194,8 +231,10 @@ struct backing *backing_file_open(const struct backing_config *c, struct uz_erro
 	f->fd = fd;
 	f->b.info.direct = direct;
 	f->b.info.created = created;
-	if (set_up(f, c, e) == -1)
+	if (set_up(f, c, e) == -1) {
+		open_files_del(f);
 		goto failed;
+	}
 	backing_init(&f->b,
 		!c->no_uring && backing_uring_works() ? &backing_uring_ops : &backing_threads_ops,
 		c);
@@ -213,6 +252,7 @@ void backing_file_close(struct backing *b)
 	struct backing_file *f = (struct backing_file *)b;
 
 	backing_fini(b);
+	open_files_del(f);
 	close(f->fd);
 	free(f);
 }

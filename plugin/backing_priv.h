@@ -72,6 +72,8 @@ struct backing_file {
 	int fd;
 	bool is_block;
 	void *driver; /* of the threads */
+	uint64_t dev, ino; /* what nobody else of this process has: a device's number, and 0 */
+	struct backing_file *next;
 };
 bool backing_uring_works(void);
 extern const struct backing_ops backing_uring_ops, backing_threads_ops;

@@ -65,10 +65,11 @@ static struct ctl_conn **conn_place(struct control *control, bool reader)
 	return &control->conns[at];
 }
 
-static void conn_too_many(int fd)
+static void conn_too_many(int fd, bool reader)
 {
 	CLEANUP_FREE char *text = ctl_text(
-		ctl_error(EBUSY, "%d control connections are open", CTL_CONNS_MAX));
+		ctl_error(EBUSY, "%d control connections are open",
+			reader ? CTL_READERS_MAX : CTL_CONNS_MAX));
 
 	/* A fresh socket has room for a line. */
 	if (text && send(fd, text, strlen(text), MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
@@ -94,7 +95,7 @@ static void conn_add(struct control *control, int fd)
 	struct ctl_conn *conn;
 
 	if (!place) {
-		conn_too_many(fd);
+		conn_too_many(fd, reader);
 		close(fd);
 		return;
 	}

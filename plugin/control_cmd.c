@@ -35,7 +35,7 @@ static const struct ctl_command commands[] = {
 	{ "resize", " [DISK] SIZE [--force]", CTL_ONE_DISK, 1, 1, .max_opts = 1, .job = true,
 		.keeps = "resize", .prepare = ctl_prepare_resize, .run = ctl_run_resize },
 	{ "add", " NAME size=SIZE [KEY=VALUE...]", CTL_NO_DISK, 1, CTL_WORDS_MAX, .job = true,
-		.run = ctl_run_add },
+		.file = "backing=", .run = ctl_run_add },
 	{ "remove", " NAME", CTL_NO_DISK, 1, 1, .job = true, .run = ctl_run_remove },
 	{ "idle", " [DISK] all|SECONDS", CTL_ONE_DISK, 1, 1, .job = true, .run = ctl_run_idle },
 	{ "writeback", " [DISK] MODE...", CTL_ONE_DISK, 1, CTL_WORDS_MAX, .job = true,

@@ -120,6 +120,21 @@ static json_t *not_allowed(const struct ctl_command *command)
 		command->name, names ?: "");
 }
 
+/*
+ * Lines that were sent before the file may be read together with it, so not the next
+ * line has it, but the next one that takes one.
+ */
+static bool takes_file(const struct ctl_request *request)
+{
+	const struct ctl_call *call = &request->call;
+
+	for (unsigned i = 0; request->command->file && i < call->nr_args; i++)
+		if (strncmp(call->args[i], request->command->file,
+			    strlen(request->command->file)) == 0)
+			return true;
+	return false;
+}
+
 static void conn_request(struct control *control, struct ctl_conn *conn, size_t len)
 {
 	struct ctl_request *request;
@@ -132,11 +147,10 @@ static void conn_request(struct control *control, struct ctl_conn *conn, size_t 
 		return;
 	}
 	request = ctl_parse(control, conn->in, len, &answer);
-	if (request) {
+	if (request && takes_file(request)) {
 		request->call.file = conn->file;
 		conn->file = 0;
 	}
-	drop_file(conn);
 	if (request && conn->reader && !request->command->reader) {
 		answer = not_allowed(request->command);
 	} else if (request && request->command->job) {
@@ -179,6 +193,8 @@ void ctl_conn_run(struct control *control, struct ctl_conn *conn)
 		conn_request(control, conn, len);
 		conn->in_len -= len + 1;
 		memmove(conn->in, end + 1, conn->in_len);
+		if (!conn->in_len)
+			drop_file(conn); /* all it came with has been read */
 	}
 }
 
@@ -194,6 +210,9 @@ static void take_files(struct ctl_conn *conn, struct msghdr *msg)
 		for (size_t i = 0; i < n; i++) {
 			memcpy(&fd, CMSG_DATA(c) + i * sizeof(fd), sizeof(fd));
 			drop_file(conn);
+			conn->file = fd;
+			if (fd)
+				continue;
 			/* Not 0, which is none. */
 			conn->file = fcntl(fd, F_DUPFD_CLOEXEC, 3);
 			if (conn->file < 0)
@@ -203,6 +222,10 @@ static void take_files(struct ctl_conn *conn, struct msghdr *msg)
 	}
 }
 
+/*
+ * From who may only look no file is taken, not even to be closed: that waits for as long as the
+ * file's owner likes, if it is one of a file system in user space.
+ */
 static ssize_t receive(struct ctl_conn *conn)
 {
 	union {
@@ -212,8 +235,8 @@ static ssize_t receive(struct ctl_conn *conn)
 	struct iovec iov = { conn->in + conn->in_len, sizeof(conn->in) - conn->in_len };
 	struct msghdr msg = { .msg_iov = &iov,
 		.msg_iovlen = 1,
-		.msg_control = files.buf,
-		.msg_controllen = sizeof(files.buf) };
+		.msg_control = conn->reader ? NULL : files.buf,
+		.msg_controllen = conn->reader ? 0 : sizeof(files.buf) };
 	ssize_t n = recvmsg(conn->fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 
 	if (n >= 0)

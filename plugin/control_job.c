@@ -21,8 +21,13 @@ static void *job_main(void *opaque)
 {
 	struct ctl_job *job = opaque;
 	struct control *control = job->control;
+	struct ctl_call *call = &job->request->call;
 
-	job->answer = job->request->command->run(&job->request->call);
+	job->answer = job->request->command->run(call);
+	/* Here, not in the loop: a network's file system may take its time. */
+	if (call->file)
+		close(call->file);
+	call->file = 0;
 	atomic_store(&job->done, true);
 	ctl_wake(control);
 	return NULL;

@@ -71,6 +71,7 @@ struct ctl_command {
 	bool pairs;		     /* the arguments are KEY=VALUE */
 	bool reader;		     /* who may only look may use it */
 	bool job;		     /* runs on a thread of its own; else at once, in the loop */
+	const char *file; /* the argument that an open file stands for begins so; NULL: none */
 	const char *keeps; /* one of these per disk at a time; what to call it: "compaction" */
 	/* In the loop, before a job: NULL, or why not. */
 	json_t *(*prepare)(struct ctl_call *call);

@@ -345,7 +345,7 @@ static int set_accel_key(struct params *params, const char *key, const char *val
 	struct accel_profile any = *accel_profile_find("swthread");
 	void *keys = realloc(params->accel_keys,
 		(params->nr_accel_keys + 1) * sizeof(*params->accel_keys));
-	char text[256];
+	char text[512]; /* it may list the fields */
 
 	if (!keys)
 		return uz_fail(e, ENOMEM, "%s=%s: no memory", key, value);
@@ -359,7 +359,7 @@ static int set_accel_key(struct params *params, const char *key, const char *val
 
 static int finish_accel(struct params *params, struct uz_error *e)
 {
-	char text[256];
+	char text[512]; /* it may list the fields */
 
 	if (!params->has_accel && (params->nr_accel_keys || params->nr_accel_faults))
 		return uz_fail(e, EINVAL, "accel-%s=: allowed with accel=PROFILE only",

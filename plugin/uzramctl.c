@@ -27,7 +27,7 @@ static const struct command {
 	void (*show)(json_t *answer);
 	int (*run)(struct ask *ask); /* or one that asks more than once */
 	int (*prepare)(struct ask *ask);
-	void (*end)(struct ask *ask, bool done);
+	void (*end)(struct ask *ask, bool refused);
 	unsigned takes;
 } commands[] = {
 	{ "list", "", "all disks in zramctl's table; also without a command", 0, 0, .show = show_list },
@@ -46,7 +46,7 @@ static const struct command {
 	{ "add", " NAME size=SIZE [KEY=VALUE...]", "serve one more disk", 2, MANY, .show = show_nothing,
 		.prepare = prepare_add, .end = end_add },
 	{ "remove", " NAME", "serve it no more, drop its content", 1, 1, .show = show_nothing },
-	{ "accel", " [stat|reset|unplug|plug|fault=SPEC]", "", 0, 1, .show = show_accel },
+	{ "accel", " [VERB]", "the simulated accelerator", 0, 1, .show = show_accel },
 	{ "idle", " [DISK] all|SECONDS", "mark pages not used for so long", 1, 2,
 		.show = show_idle },
 	{ "writeback", " [DISK] MODE...", "move pages to the backing", 1, MANY,
@@ -70,7 +70,8 @@ static void print_help(void)
 	printf("\nKEY of set: mem-limit algorithm batch writeback high low writeback-batch\n"
 	       "  writeback-limit writeback-limit-enable promote\n"
 	       "MODE of writeback: huge idle huge_idle incompressible all page_index=N\n"
-	       "  page_indexes=A-B\n");
+	       "  page_indexes=A-B\n"
+	       "VERB of accel: stat reset unplug plug fault=KIND:INTERVAL,PROBABILITY,SPACE,TIMES\n");
 	printf("\nOptions:\n"
 	       "  -s, --socket=SOCKET  the server's control= [$UZRAM_CONTROL, else\n"
 	       "                       " DEFAULT_SOCKET "]\n"
@@ -179,7 +180,7 @@ static int run_once(const struct command *command, struct ask *ask)
 	answer = link_answer(ask);
 	ok = answer && is_ok(answer);
 	if (command->end)
-		command->end(ask, ok);
+		command->end(ask, answer && !ok); /* without an answer nobody knows */
 	if (!answer)
 		return EXIT_REFUSED;
 	json_object_del(answer, "ok");

@@ -29,7 +29,7 @@ struct ask {
 	const char *from, *to; /* of blocks, or NULL */
 	double seconds;	       /* of watch */
 	int file;	       /* goes with the command, open; 0: none */
-	const char *made;      /* a file that is to go if the command fails, or NULL */
+	const char *made;      /* a file that is to go if the command is refused, or NULL */
 	FILE *in;
 	int out;
 };
@@ -57,7 +57,7 @@ int run_watch(struct ask *ask);
 
 /* Before a command, and when its outcome is known. 0, or -1 after a complaint. */
 int prepare_add(struct ask *ask);
-void end_add(struct ask *ask, bool done);
+void end_add(struct ask *ask, bool refused);
 
 void show_list(json_t *answer);
 void show_stat(json_t *answer);

@@ -65,8 +65,8 @@ int prepare_add(struct ask *ask)
 	return open_backing(ask, backing, value_of(ask, "backing-size"));
 }
 
-void end_add(struct ask *ask, bool done)
+void end_add(struct ask *ask, bool refused)
 {
-	if (!done && ask->made)
+	if (refused && ask->made)
 		unlink(ask->made);
 }

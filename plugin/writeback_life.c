@@ -18,6 +18,7 @@ int wb_open(struct disk *disk, struct uz_error *e)
 		.overwrite = c->backing_overwrite,
 		.locked = c->locked,
 		.queues = c->locked ? 10 : 0 };
+	struct backing_info info;
 
 	pthread_mutex_init(&wb->manual, NULL);
 	pthread_mutex_init(&wb->round, NULL);
@@ -41,7 +42,13 @@ int wb_open(struct disk *disk, struct uz_error *e)
 	if (wb_wrap_backing)
 		wb->backing = wb_wrap_backing(wb->backing);
 	disk->log = log_open(wb->backing, &log, e);
-	return disk->log ? 0 : -1;
+	if (disk->log)
+		return 0;
+	/* Or a file of that size would be in the way of the next try. */
+	backing_get_info(wb->backing, &info);
+	if (info.created)
+		unlink(c->backing);
+	return -1;
 }
 
 bool wb_check(struct disk *disk, const log_loc_t *locs, size_t n)

@@ -57,6 +57,9 @@ completes "$on idle " default all
 completes "$on set al" algorithm=
 completes "$on set algorithm=l" lz4 lz4hc
 completes "$on add x algorithm=z" zstd
+completes "$on add x wr" write= writeback= writeback-batch=
+completes "$on add x backing=$dir/contr" "$control"
+completes "$on accel " stat reset unplug plug fault=
 completes "$on resize --" --force
 completes "uzram-swap " start stop status --help --version
 completes "uzram-swap sta" start status

@@ -93,3 +93,30 @@ until_true 10 no_more || { ls -l "/proc/$server/fd"; fail "files are left open a
 ctl add cold size=64M backing="$b"
 [ "$(cold bd_stat.bd_count)" = 0 ] || fail "the old content is there"
 ctl remove cold
+
+# Behind other requests that the server reads together with it; and one open file, whose lock
+# is no lock against itself, for two disks.
+$python - "$control" "$b" <<'END'
+import json, os, socket, sys
+control, backing = sys.argv[1:]
+s = socket.socket(socket.AF_UNIX)
+s.connect(control)
+answers = s.makefile()
+file = os.open(backing, os.O_RDWR)
+add = b"add cold size=64M backing=" + backing.encode() + b"\n"
+for i in range(20):
+    s.send(b"stat\n" * 5 + b"add warm size=1M\n")
+    socket.send_fds(s, [add], [file])
+    s.send(b"list\nremove warm\nremove cold\n")
+    for j in range(10):
+        answer = json.loads(answers.readline())
+        assert answer["ok"], (i, j, answer)
+socket.send_fds(s, [add], [file])
+assert json.loads(answers.readline())["ok"]
+socket.send_fds(s, [add.replace(b"cold", b"other")], [file])
+answer = json.loads(answers.readline())
+assert answer.get("errno") == "EBUSY" and "in use" in answer["error"], answer
+s.send(b"remove cold\n")
+assert json.loads(answers.readline())["ok"]
+END
+until_true 10 no_more || { ls -l "/proc/$server/fd"; fail "files are left open"; }

@@ -226,6 +226,8 @@ run 0 "${on[@]}" add more size=32M algorithm=lz4hc mem-limit=8M
     '["more",33554432,"lz4hc",8388608]' ] || { uzramctl; fail add; }
 run 1 "${on[@]}" compact
 says err '"compact" needs the name of a disk; disks: default, more'
+[ "$(timeout 20 nbdinfo --list "$uri" | sed -n 's/^export="\(.*\)":/<\1>/p' | xargs)" = "<> <more>" ] ||
+    fail "exports: $(timeout 20 nbdinfo --list "$uri")"
 more="nbd+unix:///more?socket=$sock"
 timeout 60 nbdcopy "$dir/real" "$more"
 timeout 60 "$tools/nbd-do" "$more" same 0 "$dir/real"

@@ -29,6 +29,34 @@ for args in compact verify drop-stats "set mem-limit=1M" reset "resize 1M" "resi
 done
 [ "$(disk_stat size)" = 67108864 ] && [ "$(disk_stat mm_stat.orig_data_size)" = 1048576 ] &&
     [ "$(disk_stat mm_stat.mem_limit)" = 0 ] || fail "a member changed something"
+# Nor can one make the server hold, or close, a file: that may wait for whom the file is from.
+if [ -x /usr/bin/python3 ]; then
+	/usr/bin/python3 - "$control" "/proc/$server/fd" >"$dir/out" 2>&1 <<-'END' ||
+		import array, fcntl, os, socket, sys, termios, time
+		control, fds = sys.argv[1:]
+		nobody = socket.socket(socket.AF_UNIX)
+		os.setgroups([])
+		os.setegid(1)
+		os.seteuid(65534)
+		nobody.connect(control)
+		os.seteuid(0)
+		def held():
+		    names = [os.readlink(fds + "/" + f) for f in os.listdir(fds)]
+		    return any(os.path.basename(name) == "sent" for name in names)
+		sent = os.open(os.path.dirname(control) + "/sent", os.O_RDWR | os.O_CREAT)
+		socket.send_fds(nobody, [b"lis"], [sent])
+		unread = array.array("i", [1])
+		while unread[0]:
+		    time.sleep(0.01)
+		    fcntl.ioctl(nobody, termios.TIOCOUTQ, unread)
+		time.sleep(0.1)
+		assert not held(), "a member's file is held"
+		nobody.send(b"t\n")
+		assert b'"ok":true' in nobody.recv(65536)
+	END
+	    { cat "$dir/out"; fail "a member sends a file"; }
+fi
+
 status=0
 as nogroup list >"$dir/out" 2>&1 || status=$?
 [ $status = 1 ] && grep -q "Permission denied" "$dir/out" || fail "a stranger: status $status"

@@ -43,8 +43,8 @@ refused "backing=$dir: neither a regular file nor a block device" backing="$dir"
 refused "backing=/dev/null: neither" backing=/dev/null
 refused "backing=$dir/no/such" backing="$dir/no/such" backing-size=16M
 refused "backing=nbd+unix:///?socket=$dir/nobody" backing="nbd+unix:///?socket=$dir/nobody"
-refused "backing=$b" backing="$b" backing-size=64k
-rm -f "$b"
+refused "has 65536 bytes, 589824 are the least" backing="$b" backing-size=64k
+[ ! -e "$b" ] || fail "a refused file of a wrong size is left"
 
 # Somebody's data, at the beginning or at the end.
 for where in 0 5000 16773120; do
