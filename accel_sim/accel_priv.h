@@ -35,8 +35,10 @@
 #define FAULTS_IN_A_ROW 8	   /* then the device resets itself */
 #define MAX_SRC_LEN	(2 * ACCEL_PAGE_SIZE)
 #define OPS_PER_TURN	16	   /* then an engine looks at the other queue pairs */
-#define OPS_PER_WAKE	8	   /* what a wake-up costs, in pages of LZ4 */
+#define WAKE_NS		64000	   /* what a wake-up is worth: 8 pages of LZ4 */
+#define OPS_PER_WAKE	8	   /* most */
 #define IDLE_NS		1000000000 /* an idle engine looks for a lost doorbell */
+#define OWNER_IDLE_NS	10000000   /* an owner that has not waited for so long sends no work soon */
 #define FIRST_INDEX	(0u - 100) /* ring indices wrap early, so that they wrap in every test */
 
 #define relaxed_load(p)	    atomic_load_explicit(p, memory_order_relaxed)
@@ -144,7 +146,8 @@ struct accel_qp {
 	uint64_t busy_tries;	/* for the busy fault */
 	uint32_t pace_ns;	/* of service lately, on the wall */
 	struct host_stats hs;
-	_Atomic int cpu; /* the owner ran on lately; -1: nobody waits */
+	_Atomic int cpu; /* the owner ran on when it last waited; -1: never has */
+	_Atomic uint64_t cpu_at; /* wall: when that was */
 	_Alignas(CACHE_LINE) _Atomic uint32_t cq_head;
 	_Atomic uint32_t need;	/* valid while sleeping: completions the owner waits for */
 	_Atomic uint32_t sleeping;
@@ -344,8 +347,7 @@ enum wake port_poll(struct port *port);
 /*
  * wake.c: who is woken, from either side. Without locks. `from` as above.
  */
-void ring_engines(struct accel_device *dev, struct port *from, struct host_stats *hs,
-	uint32_t unfetched);
+void ring_engines(struct accel_qp *qp);
 /* There is work that no engine takes: wakes all that sleep. Returns how many wake-ups were lost. */
 unsigned rescue_engines(struct accel_device *dev, struct port *from, uint64_t now);
 /* Wakes the owner if it is time to; `at_once`: without coalescing. */

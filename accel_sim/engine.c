@@ -31,7 +31,8 @@ static bool run_qp_locked(struct engine *e, struct accel_qp *qp, struct port *fr
 	uint32_t produced;
 	uint64_t now;
 
-	for (unsigned n = 0; n < most || relaxed_load(&qp->nr_gathered); n++) {
+	/* Its own alone: while engines overlap, there is always something gathered by some. */
+	for (unsigned n = 0; n < most || qp->gathered[e->nr].first != NO_SLOT; n++) {
 		slot = qp_take(qp, e->nr, e->now);
 		if (!slot)
 			return true;
@@ -130,15 +131,31 @@ static bool any_work(struct engine *e)
 	return stopping(e) || atomic_load(&e->dev->reset_wanted);
 }
 
+static int publish_cpu(struct engine *e)
+{
+	int cpu = sched_getcpu();
+
+	relaxed_store(&e->cpu, cpu);
+	return cpu;
+}
+
+/* The CPU of an owner that work may soon come from; -1: it has not waited for long. */
+static int owner_cpu(struct engine *e, struct accel_qp *qp)
+{
+	if (!atomic_load(&qp->taken) || e->now > relaxed_load(&qp->cpu_at) + OWNER_IDLE_NS)
+		return -1;
+	return relaxed_load(&qp->cpu);
+}
+
 /* All whom work may come from would have to run here. */
 static bool owners_need_cpu(struct engine *e)
 {
-	int cpu = relaxed_load(&e->cpu), owner;
+	int cpu = publish_cpu(e), owner;
 	struct accel_qp *qp;
 	bool any = false;
 
 	for_each_qp(e->dev, qp, i) {
-		owner = atomic_load(&qp->taken) ? relaxed_load(&qp->cpu) : -1;
+		owner = owner_cpu(e, qp);
 		if (owner >= 0 && owner != cpu)
 			return false;
 		any = any || owner == cpu;
@@ -151,7 +168,6 @@ static bool spin(struct engine *e)
 {
 	uint64_t end = e->now + e->dev->profile.poll_usecs * (uint64_t)1000;
 
-	relaxed_store(&e->cpu, sched_getcpu());
 	while (e->now < end && !owners_need_cpu(e)) {
 		for (unsigned i = 0; i < 16; i++) {
 			if (any_work(e))
@@ -220,8 +236,10 @@ static void *engine_main(void *opaque)
 		return NULL;
 	e->now = now_ns();
 	while (!stopping(e)) {
-		bool any = look_around(e);
+		bool any;
 
+		publish_cpu(e);
+		any = look_around(e);
 		look_at_clock(e);
 		if (!any && !spin(e))
 			engine_sleep(e);

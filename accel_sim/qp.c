@@ -245,7 +245,7 @@ void accel_doorbell(struct accel_qp *qp)
 		inline_run(dev, qp);
 		reset_if_wanted(dev);
 	} else {
-		ring_engines(dev, &qp->port, &qp->hs, qp_unfetched(qp));
+		ring_engines(qp);
 	}
 }
 

@@ -29,16 +29,30 @@ static bool worth_spinning(struct accel_qp *qp, const struct wait *w, uint64_t p
 	return missing * qp->pace_ns / qp->dev->nr_engines <= poll_ns;
 }
 
-/* Whoever spins there keeps the engines from what it waits for. */
-static bool engines_need_cpu(struct accel_qp *qp)
+static int publish_cpu(struct accel_qp *qp, uint64_t now)
 {
-	struct accel_device *dev = qp->dev;
 	int cpu = sched_getcpu();
 
 	relaxed_store(&qp->cpu, cpu);
-	for (unsigned i = 0; i < dev->nr_engines; i++)
-		if (relaxed_load(&dev->engines[i].cpu) != cpu)
+	relaxed_store(&qp->cpu_at, now);
+	return cpu;
+}
+
+/*
+ * Whoever spins there keeps the engines from what it waits for. One that sleeps, and that nobody
+ * has woken, does not work elsewhere.
+ */
+static bool engines_need_cpu(struct accel_qp *qp, uint64_t now)
+{
+	struct accel_device *dev = qp->dev;
+	int cpu = publish_cpu(qp, now);
+
+	for (unsigned i = 0; i < dev->nr_engines; i++) {
+		struct engine *e = &dev->engines[i];
+
+		if (!relaxed_load(&e->sleeping) && relaxed_load(&e->cpu) != cpu)
 			return false;
+	}
 	return true;
 }
 
@@ -48,7 +62,7 @@ static void spin(struct accel_qp *qp, struct wait *w)
 
 	if (!poll_ns || !worth_spinning(qp, w, poll_ns))
 		return;
-	while (w->now < end && !engines_need_cpu(qp)) {
+	while (w->now < end && !engines_need_cpu(qp, w->now)) {
 		for (unsigned i = 0; i < 32; i++) {
 			if (qp_ready(qp) >= w->min || relaxed_load(&qp->kicked))
 				return;
@@ -153,8 +167,10 @@ unsigned accel_wait(struct accel_qp *qp, unsigned min, uint64_t timeout)
 		inline_run(qp->dev, qp);
 	if (!state_serves(atomic_load(&qp->dev->state)))
 		look_after_device(qp, w.now);
-	if (!is_inline && timeout)
+	if (!is_inline && timeout) {
+		publish_cpu(qp, w.now); /* also if it is not to spin: an engine might */
 		spin(qp, &w);
+	}
 	while (!over(qp, &w)) {
 		if (is_inline)
 			sleep_inline(qp, &w);

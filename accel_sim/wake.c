@@ -17,13 +17,27 @@ static bool claim(_Atomic uint32_t *sleeping, _Atomic uint64_t *sent, uint64_t n
 }
 
 /*
- * Enough engines for the work: a wake-up costs as much as several pages, so few pages wake one
- * engine, and none if one is awake.
+ * Enough engines for the work: a wake-up costs as much as several quick pages, so few of those wake
+ * one engine, and none if one is awake. Of a slow codec's each is worth one, and an engine that is
+ * at work is of no use to the others.
  */
-void ring_engines(struct accel_device *dev, struct port *from, struct host_stats *hs,
-	uint32_t unfetched)
+static unsigned engines_wanted(struct accel_qp *qp)
 {
-	unsigned want = (unfetched + OPS_PER_WAKE - 1) / OPS_PER_WAKE, awake = 0;
+	unsigned per_wake = qp->pace_ns ? WAKE_NS / qp->pace_ns : OPS_PER_WAKE;
+
+	if (per_wake > OPS_PER_WAKE)
+		per_wake = OPS_PER_WAKE;
+	if (per_wake < 1)
+		per_wake = 1;
+	return (qp_unfetched(qp) + atomic_load(&qp->nr_running) + per_wake - 1) / per_wake;
+}
+
+void ring_engines(struct accel_qp *qp)
+{
+	struct accel_device *dev = qp->dev;
+	struct port *from = &qp->port;
+	struct host_stats *hs = &qp->hs;
+	unsigned want = engines_wanted(qp), awake = 0;
 	bool rung = false;
 
 	for (unsigned i = 0; i < dev->nr_engines; i++)

@@ -33,12 +33,16 @@ static json_t *rate(uint64_t part, uint64_t whole_ns, double per)
 	return whole_ns ? json_real((double)part * per / (double)whole_ns) : json_null();
 }
 
-/* One clock: its latencies, and what follows from its time. */
-static json_t *clock_document(const struct accel_histogram *stages, uint64_t completed,
-	uint64_t elapsed, uint64_t busy, unsigned engines)
+/*
+ * One clock: its latencies, and what follows from its time. Pages that no engine had are none of
+ * its: aborted, or timed out in the ring.
+ */
+static json_t *clock_document(const struct accel_histogram *stages, uint64_t elapsed,
+	uint64_t busy, unsigned engines)
 {
+	uint64_t served = stages[ACCEL_STAGE_SERVICE].count;
 	json_t *document = json_pack("{s:f, s:o, s:o}", "elapsed_us", (double)elapsed / 1000,
-		"pages_per_second", rate(completed, elapsed, 1e9), "utilisation",
+		"pages_per_second", rate(served, elapsed, 1e9), "utilisation",
 		rate(busy, elapsed * engines, 1));
 
 	for (int i = 0; document && i < NR_ACCEL_STAGES; i++)
@@ -109,9 +113,9 @@ static json_t *device_document(struct registry *registry, struct accel_device *d
 		named_counts(accel_status_names, st.status, NR_ACCEL_STATUS), "faults",
 		named_counts(accel_fault_names, st.faults, NR_ACCEL_FAULTS), "batch_sizes",
 		batch_sizes(&st.batches), "wall",
-		clock_document(st.wall, st.completed, st.wall_elapsed_ns, st.wall_busy_ns, threads),
+		clock_document(st.wall, st.wall_elapsed_ns, st.wall_busy_ns, threads),
 		"modelled",
-		clock_document(st.model, st.completed, st.model_elapsed_ns, st.model_busy_ns,
+		clock_document(st.model, st.model_elapsed_ns, st.model_busy_ns,
 			st.model_engines));
 }
 

@@ -15,6 +15,7 @@
 /* For the names of parameters; every function used is of the stable interface. */
 #define ZSTD_STATIC_LINKING_ONLY
 #include <zstd.h>
+#include <zstd_errors.h>
 
 #include "streams/backend.h"
 #include "streams/managed.h"
@@ -77,7 +78,7 @@ static int zstd_compress(struct zcomp_params *params, struct zcomp_ctx *ctx, str
 
 	(void)params;
 	if (ZSTD_isError(n))
-		return -EIO;
+		return ZSTD_getErrorCode(n) == ZSTD_error_dstSize_tooSmall ? -ENOSPC : -EIO;
 	req->dst_len = n;
 	return 0;
 }

@@ -3,9 +3,15 @@
  * The simulated accelerator: who waits for whom. Orders, parallel engines, waiting and kicks,
  * doorbells and interrupts, several threads on one device.
  */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE /* sched_setaffinity() */
+#endif
+#include <dirent.h>
 #include <errno.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <time.h>
 
 #include "accel-fixture.h"
 
@@ -498,6 +504,138 @@ static void test_more_threads_than_queue_pairs(void **state)
 	}
 }
 
+/* --- fairness --- */
+
+struct glutton {
+	struct fx_host *host;
+	_Atomic bool stop;
+	_Atomic uint64_t done;
+};
+
+/* Keeps its queue pair full. */
+static void *glutton_thread(void *opaque)
+{
+	struct glutton *g = opaque;
+
+	while (!g->stop) {
+		fx_host_submit(g->host, 16);
+		accel_doorbell(g->host->qp);
+		accel_wait(g->host->qp, 1, FX_SEC);
+		g->done += fx_host_reap(g->host, 16);
+	}
+	fx_host_finish(g->host);
+	return NULL;
+}
+
+/* Engines that take turns in emptying one queue pair's swapped queue look at the others. */
+static void test_swapped_queues_are_fair(void **state)
+{
+	struct fx_rig r = { .profile = fx_profile(ACCEL_MSGRING) };
+	struct fx_host other = { 0 };
+	struct glutton g = { .host = &other };
+	uint64_t before, worst = 0;
+	pthread_t thread;
+
+	r.profile.engines = 2;
+	r.profile.fetch = ACCEL_FETCH_SWAP;
+	r.profile.queue_depth = 16;
+	r.profile.coalesce = 1;
+	fx_rig_open(&r);
+	r.codec->usecs = 100;
+	CHECK(fx_host_init(&other, r.dev, r.codec, r.corpus, 6), "no queue pair");
+	pthread_create(&thread, NULL, glutton_thread, &g);
+	for (unsigned i = 0; i < 20 && rig_has_threads(&r, 2); i++) {
+		fx_sleep_ms(5);
+		before = g.done;
+		assert_int_equal(fx_host_submit(&r.host, 1), 1);
+		fx_host_finish(&r.host);
+		if (worst < g.done - before)
+			worst = g.done - before;
+	}
+	g.stop = true;
+	pthread_join(thread, NULL);
+	print_message("%lu operations of the other were done meanwhile\n", (unsigned long)worst);
+	assert_true(worst <= 16 * 16);
+	fx_host_free(&other);
+	fx_rig_close(&r);
+}
+
+/* --- one CPU for both sides --- */
+
+/* The calling thread, or the engine of that name. */
+static bool pin(const char *name, unsigned cpu)
+{
+	struct dirent *entry;
+	cpu_set_t set;
+	DIR *tasks;
+	bool ok = false;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	if (!name)
+		return sched_setaffinity(0, sizeof(set), &set) == 0;
+	tasks = opendir("/proc/self/task");
+	while (tasks && (entry = readdir(tasks))) {
+		char path[300], line[32] = "";
+		FILE *f;
+
+		snprintf(path, sizeof(path), "/proc/self/task/%s/comm", entry->d_name);
+		f = fopen(path, "r");
+		if (f && fgets(line, sizeof(line), f) && strcspn(line, "\n") == strlen(name) &&
+			strncmp(line, name, strlen(name)) == 0)
+			ok = sched_setaffinity(atoi(entry->d_name), sizeof(set), &set) == 0;
+		if (f)
+			fclose(f);
+	}
+	if (tasks)
+		closedir(tasks);
+	return ok;
+}
+
+static uint64_t thread_cpu(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
+	return (uint64_t)ts.tv_sec * FX_SEC + (uint64_t)ts.tv_nsec;
+}
+
+/*
+ * Host and engine on one CPU, where neither is to spin; on another CPU an engine that sleeps, and
+ * an owner that has not waited for long: they are no reason to.
+ */
+static void test_no_spinning_on_one_cpu(void **state)
+{
+	struct fx_rig r = { .profile = fx_profile(ACCEL_MSGRING) };
+	struct fx_host idle = { 0 };
+	cpu_set_t saved;
+	uint64_t cpu;
+
+	r.profile.engines = 2;
+	r.profile.poll_usecs = 2000;
+	sched_getaffinity(0, sizeof(saved), &saved);
+	fx_rig_open(&r);
+	CHECK(fx_host_init(&idle, r.dev, r.codec, r.corpus, 6), "no queue pair");
+	if (rig_has_threads(&r, 2) && pin("accel-0", 0) && pin("accel-1", 1) && pin(NULL, 1)) {
+		/* Enough for both engines to be woken. */
+		fx_host_submit(&idle, 64);
+		fx_host_finish(&idle);
+		assert_true(pin(NULL, 0));
+		fx_sleep_ms(100);
+		cpu = thread_cpu();
+		for (unsigned i = 0; i < 200; i++) {
+			assert_int_equal(fx_host_submit(&r.host, 1), 1);
+			fx_host_finish(&r.host);
+		}
+		cpu = (thread_cpu() - cpu) / 200;
+		print_message("%lu us of the host's CPU for each\n", (unsigned long)(cpu / 1000));
+		assert_true(cpu < 500000);
+		sched_setaffinity(0, sizeof(saved), &saved);
+	}
+	fx_host_free(&idle);
+	fx_rig_close(&r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -510,6 +648,8 @@ int main(void)
 		cmocka_unit_test(test_min),
 		cmocka_unit_test(test_falling_asleep),
 		cmocka_unit_test(test_more_threads_than_queue_pairs),
+		cmocka_unit_test(test_swapped_queues_are_fair),
+		cmocka_unit_test(test_no_spinning_on_one_cpu),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

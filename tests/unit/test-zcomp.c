@@ -413,6 +413,41 @@ static void test_output_bounds(void **state)
 	unfence(&out);
 }
 
+/* An accelerator may give its codec less room than the output's bound: that is no failure. */
+static void test_no_room(void **state)
+{
+	static const size_t rooms[] = { PAGE, PAGE - 1, 100, 8 };
+	struct fenced out;
+
+	(void)state;
+	fence(&out, PAGE);
+	for (unsigned i = 0; i < ARRAY_LEN(names); i++) {
+		const struct zcomp_ops *ops = zcomp_find(names[i]);
+		struct zcomp_params params = { .level = ops->level_default };
+		struct zcomp_ctx ctx = { NULL };
+
+		if (!ops->create_ctx) /* `none`: never on an accelerator */
+			continue;
+		assert_int_equal(ops->create_ctx(&params, &ctx), 0);
+		for (unsigned k = 0; k < ARRAY_LEN(rooms); k++) {
+			unsigned char page[PAGE], back[PAGE], *dst = out.p + PAGE - rooms[k];
+			struct zcomp_req req = { page, PAGE, dst, rooms[k] };
+			struct zcomp_req again = { pages[1], PAGE, out.p, PAGE };
+			struct zcomp_req restore = { out.p, 0, back, PAGE };
+
+			random_bytes(page, PAGE);
+			assert_int_equal(ops->compress(&params, &ctx, &req), -ENOSPC);
+			/* And the context still works. */
+			assert_int_equal(ops->compress(&params, &ctx, &again), 0);
+			restore.src_len = again.dst_len;
+			assert_int_equal(ops->decompress(&params, &ctx, &restore), 0);
+			assert_memory_equal(back, pages[1], PAGE);
+		}
+		ops->destroy_ctx(&ctx);
+	}
+	unfence(&out);
+}
+
 /* The source ends where reading faults, and so does the destination. */
 static int decompress_fenced(struct zcomp *comp, const void *src, size_t len)
 {
@@ -1146,6 +1181,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_unset_level),
 		cmocka_unit_test(test_no_allocation),
 		cmocka_unit_test(test_output_bounds),
+		cmocka_unit_test(test_no_room),
 		cmocka_unit_test(test_hostile_input),
 		cmocka_unit_test(test_zstd_blocks),
 		cmocka_unit_test(test_wrong_lengths),
