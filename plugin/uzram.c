@@ -249,10 +249,10 @@ static int uzram_after_fork(void)
 	return -1;
 }
 
-/* Of the only disk of a process without disk=, the export is "". */
+/* Of the disk of a process without disk=, the export is ""; those that are added have names. */
 static const char *export_name(const struct disk *disk)
 {
-	return params.disks[0].name[0] ? disk_name(disk) : "";
+	return disk_is_unnamed(disk) ? "" : disk_name(disk);
 }
 
 static const char *describe(const struct disk *disk)
