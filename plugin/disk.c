@@ -13,8 +13,9 @@
 #define POOL_OVERHEAD 3
 #define POOL_SLACK    (64u << 10) /* bytes: for small limits */
 
-/* Compaction in a writer's way is rare: it may be in vain. */
+/* Compaction in a writer's way that was in vain is not repeated before, unless much has gone since. */
 #define COMPACT_EVERY (100 * 1000 * 1000ull) /* ns */
+#define COMPACT_FOR   (20 * 1000 * 1000ull)  /* ns, if that has made some room */
 
 _Thread_local unsigned disk_shard;
 
@@ -89,22 +90,57 @@ static bool charge_leaf(void *opaque, int64_t bytes)
 	return disk_charge(opaque, bytes);
 }
 
-bool disk_compact_for_room(struct disk *disk)
+struct room {
+	struct zpool *pool;
+	uint64_t pages, until; /* before it; ns */
+};
+
+/* A writer waits for it: not much longer than it takes to find some room. */
+static bool no_room_yet(void *opaque, unsigned done, unsigned total)
 {
-	uint64_t limit = atomic_load(&disk->mem_limit), now = uz_nsec();
-	uint64_t last = atomic_load(&disk->compacted_at);
+	const struct room *room = opaque;
 	struct zpool_stats st;
+
+	(void)done;
+	(void)total;
+	if (uz_nsec() < room->until)
+		return true;
+	zpool_get_stats(room->pool, &st);
+	return st.pages >= room->pages;
+}
+
+/* compacting.lock held. */
+static bool compact_for_room(struct disk *disk)
+{
+	struct zpool_stats st;
+	struct room room = { .pool = disk->pool };
+
+	zpool_get_stats(disk->pool, &st);
+	if (st.pages * PAGE_SIZE <= st.charged + st.charged * POOL_OVERHEAD / 100 ||
+		(uz_nsec() - disk->compacting.vain_at < COMPACT_EVERY &&
+			st.charged + POOL_SLACK > disk->compacting.vain_charged))
+		return false;
+	room.pages = st.pages;
+	room.until = uz_nsec() + COMPACT_FOR;
+	if (zpool_compact(disk->pool, no_room_yet, &room) > 0) {
+		atomic_fetch_add(&disk->compacting.made, 1);
+		return true;
+	}
+	disk->compacting.vain_at = uz_nsec();
+	disk->compacting.vain_charged = st.charged;
+	return false;
+}
+
+bool disk_compact_for_room(struct disk *disk, unsigned made)
+{
+	uint64_t limit = atomic_load(&disk->mem_limit);
 	bool room = false;
 
-	/* It is the limit that refuses, not the pool; or it was tried just now. */
-	if ((limit && atomic_load(&disk->charged) + PAGE_SIZE > limit) ||
-		now - last < COMPACT_EVERY ||
-		!atomic_compare_exchange_strong(&disk->compacted_at, &last, now))
-		goto out;
-	zpool_get_stats(disk->pool, &st);
-	if (st.pages * PAGE_SIZE > st.charged + st.charged * POOL_OVERHEAD / 100)
-		room = zpool_compact(disk->pool, NULL, NULL) > 0;
-out:
+	/* Else it is the limit that refuses, not the pool. */
+	if (!limit || atomic_load(&disk->charged) + PAGE_SIZE <= limit) {
+		LOCK_SCOPE(&disk->compacting.lock);
+		room = atomic_load(&disk->compacting.made) != made || compact_for_room(disk);
+	}
 	errno = ENOSPC;
 	return room;
 }
@@ -214,6 +250,7 @@ struct disk *disk_create(const struct disk_config *config, struct uz_error *e)
 	disk->pages = (config->size + PAGE_SIZE - 1) / PAGE_SIZE;
 	pthread_mutex_init(&disk->lock, NULL);
 	pthread_mutex_init(&disk->scanned.lock, NULL);
+	pthread_mutex_init(&disk->compacting.lock, NULL);
 	if (disk_set_algorithm(disk, config->algorithm, config->level, e) == -1 ||
 		!make_stores(disk)) {
 		if (disk->nr_codecs)
@@ -247,6 +284,7 @@ void disk_destroy(struct disk *disk)
 	zpool_destroy(disk->pool);
 	for (unsigned i = 0; i < disk->nr_codecs; i++)
 		zcomp_destroy(disk->codecs[i]);
+	pthread_mutex_destroy(&disk->compacting.lock);
 	pthread_mutex_destroy(&disk->scanned.lock);
 	pthread_mutex_destroy(&disk->lock);
 	free(disk);
@@ -286,6 +324,11 @@ const char *disk_name(const struct disk *disk)
 	return disk->config.name[0] ? disk->config.name : "default";
 }
 
+bool disk_is_unnamed(const struct disk *disk)
+{
+	return !disk->config.name[0];
+}
+
 uint64_t disk_size(const struct disk *disk)
 {
 	return atomic_load(&disk->pages) * PAGE_SIZE;
@@ -302,6 +345,14 @@ static void add_latency(struct counter_shard *shard, struct disk_stat *stat)
 	}
 }
 
+/* A request adds what it stored at its end; workers may have made that smaller before. */
+static uint64_t charged_now(struct disk *disk)
+{
+	int64_t charged = (int64_t)atomic_load_explicit(&disk->charged, memory_order_relaxed);
+
+	return charged > 0 ? (uint64_t)charged : 0;
+}
+
 void disk_get_stat(struct disk *disk, struct disk_stat *stat)
 {
 	struct zcomp *comp = disk->codecs[atomic_load(&disk->codec)];
@@ -312,7 +363,7 @@ void disk_get_stat(struct disk *disk, struct disk_stat *stat)
 		.algorithm = zcomp_backend(comp)->name,
 		.level = zcomp_level(comp),
 		.size = disk_size(disk),
-		.limit_used = atomic_load_explicit(&disk->charged, memory_order_relaxed),
+		.limit_used = charged_now(disk),
 		.mm = {
 			.orig_data_size = disk_counter(disk, C_STORED) * PAGE_SIZE,
 			.compr_data_size = pool.bytes,

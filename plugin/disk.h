@@ -96,6 +96,7 @@ int disk_start(struct disk *disk, struct uz_error *e);
 void disk_stop(struct disk *disk);
 
 const char *disk_name(const struct disk *disk); /* "default" for "" */
+bool disk_is_unnamed(const struct disk *disk);	/* it was created with "" */
 uint64_t disk_size(const struct disk *disk);
 
 /* EIO: a stored object does not decode (counted in failed_reads). */

@@ -91,7 +91,11 @@ struct disk {
 	struct writeback wb;
 
 	_Atomic uint64_t mem_limit;
-	_Atomic uint64_t compacted_at; /* uz_nsec() of the last compaction out of need */
+	struct { /* compaction out of need */
+		pthread_mutex_t lock;  /* taken holding nothing but a leaf's pin */
+		_Atomic unsigned made; /* how often it has made room */
+		uint64_t vain_at, vain_charged; /* when it did not: ns, and bytes of cells then */
+	} compacting;
 	/* Cells and leaves, in bytes. Changes with every page: a line of its own. */
 	_Atomic uint64_t charged __attribute__((aligned(64)));
 	struct counter_shard shards[NR_SHARDS];
@@ -146,8 +150,11 @@ static inline void count_latency(struct disk *disk, enum disk_op op, uint64_t st
 /* Adds to what mem-limit counts; false, and no change, if that would exceed it. */
 bool disk_charge(struct disk *disk, int64_t bytes);
 
-/* After ENOSPC: true if compaction has made room. Leaves errno ENOSPC. */
-bool disk_compact_for_room(struct disk *disk);
+/*
+ * After ENOSPC: true if compaction has made room since compacting.made was `made`, before the try;
+ * by another writer, too, who is waited for. Leaves errno ENOSPC.
+ */
+bool disk_compact_for_room(struct disk *disk, unsigned made);
 
 /* page_io.c: one page. The leaf is pinned by the caller; 0, or -1 with errno. */
 

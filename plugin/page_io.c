@@ -353,15 +353,19 @@ static int try_write(struct page_io *io, uint64_t index, const void *src,
 static int write_page(struct page_io *io, uint64_t index, const void *src,
 	const struct page_snap *snap)
 {
-	int ret;
+	struct disk *disk = io->disk;
 
-	while (unlikely((ret = try_write(io, index, src, snap)) == -1) && errno == ENOSPC) {
+	for (;;) {
+		unsigned made = atomic_load_explicit(&disk->compacting.made, memory_order_relaxed);
+		int ret = try_write(io, index, src, snap);
+
+		if (likely(ret == 0) || errno != ENOSPC)
+			return ret;
 		/* The pool may have room in pieces. Nobody else shall wait for that with us. */
 		io_stream_put(io);
-		if (!io_wait_for_room(io) && !disk_compact_for_room(io->disk))
-			break;
+		if (!io_wait_for_room(io) && !disk_compact_for_room(disk, made))
+			return ret;
 	}
-	return ret;
 }
 
 int page_write(struct page_io *io, uint64_t index, const void *src)

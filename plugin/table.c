@@ -96,8 +96,9 @@ static void *page_get(struct table *table)
 
 static void page_put(struct table *table, void *page)
 {
-	/* Reads as zeroes after, whether or not the memory went back. */
-	if (madvise(page, PAGE_SIZE, MADV_DONTNEED) == -1)
+	/* Reads as zeroes after, whether or not the memory went back. In a larger page of the system
+	 * it has neighbours. */
+	if (sysconf(_SC_PAGESIZE) > (long)PAGE_SIZE || madvise(page, PAGE_SIZE, MADV_DONTNEED) == -1)
 		memset(page, 0, PAGE_SIZE);
 	LOCK_SCOPE(&table->lock);
 	table->free[table->nr_free++] = page;

@@ -249,12 +249,10 @@ static int uzram_after_fork(void)
 	return -1;
 }
 
-/* Of the disk of a process without disk=, the export is "", as long as that one is the first. */
-static const char *export_name(const struct disk *disk, bool first)
+/* Of the disk of a process without disk=, the export is ""; those that are added have names. */
+static const char *export_name(const struct disk *disk)
 {
-	bool unnamed = first && !params.disks[0].name[0] && !strcmp(disk_name(disk), "default");
-
-	return unnamed ? "" : disk_name(disk);
+	return disk_is_unnamed(disk) ? "" : disk_name(disk);
 }
 
 static const char *describe(const struct disk *disk)
@@ -265,13 +263,11 @@ static const char *describe(const struct disk *disk)
 static int uzram_list_exports(int readonly, int is_tls, struct nbdkit_exports *exports)
 {
 	struct disk *disk = registry_next(registry, NULL), *next;
-	bool first = true;
 	int ret = 0;
 
-	for (; disk; disk = next, first = false) {
+	for (; disk; disk = next) {
 		if (ret == 0)
-			ret = nbdkit_add_export(
-				exports, export_name(disk, first), describe(disk));
+			ret = nbdkit_add_export(exports, export_name(disk), describe(disk));
 		next = registry_next(registry, disk);
 		registry_put(registry, disk);
 	}
@@ -285,7 +281,7 @@ static const char *uzram_default_export(int readonly, int is_tls)
 	const char *name = "";
 
 	if (disk) {
-		name = nbdkit_strdup_intern(export_name(disk, true));
+		name = nbdkit_strdup_intern(export_name(disk));
 		registry_put(registry, disk);
 	}
 	return name;

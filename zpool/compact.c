@@ -85,7 +85,7 @@ static bool empty_one(struct zpool *pool, struct size_class *c, struct span *src
  * One step under the class's lock: at most one object moves, so nobody waits
  * for more than that. Returns false when the class has nothing left to do.
  */
-static bool class_step(struct zpool *pool, struct size_class *c, unsigned *busy, size_t *pages)
+static bool class_step(struct zpool *pool, struct size_class *c, unsigned *busy, int64_t *pages)
 {
 	struct span *src, *dst, *kept, *emptied = NULL;
 	bool more = false;
@@ -113,7 +113,7 @@ static bool class_step(struct zpool *pool, struct size_class *c, unsigned *busy,
 		if (!more)
 			trim_tail(pool, c, src);
 	}
-	*pages += before - c->pages;
+	*pages += (int64_t)(before - c->pages);
 	pthread_mutex_unlock(&c->lock);
 	if (emptied)
 		span_put(pool, emptied);
@@ -122,7 +122,7 @@ static bool class_step(struct zpool *pool, struct size_class *c, unsigned *busy,
 
 /* At most `steps` of it. False: it is done. */
 static bool compact_class(
-	struct zpool *pool, struct size_class *c, size_t *pages, unsigned long steps)
+	struct zpool *pool, struct size_class *c, int64_t *pages, unsigned long steps)
 {
 	unsigned busy = 0;
 
@@ -134,7 +134,7 @@ static bool compact_class(
 
 bool zpool_settle(struct zpool *pool, unsigned long steps)
 {
-	size_t pages = 0;
+	int64_t pages = 0;
 	bool more;
 
 	/* A compaction that is running does it all. */
@@ -147,7 +147,7 @@ bool zpool_settle(struct zpool *pool, unsigned long steps)
 
 size_t zpool_compact(struct zpool *pool, zpool_progress_fn *progress, void *opaque)
 {
-	size_t pages = 0;
+	int64_t pages = 0;
 
 	if (!pool->move)
 		return 0;
@@ -158,7 +158,10 @@ size_t zpool_compact(struct zpool *pool, zpool_progress_fn *progress, void *opaq
 		if (progress && !progress(opaque, NR_CLASSES - i, NR_CLASSES))
 			break;
 	}
-	atomic_fetch_add_explicit(&pool->pages_compacted, pages, memory_order_relaxed);
+	/* Classes left half-way, for busy objects, have more pages than before. */
+	if (pages < 0)
+		pages = 0;
+	atomic_fetch_add_explicit(&pool->pages_compacted, (uint64_t)pages, memory_order_relaxed);
 	pthread_mutex_unlock(&pool->compact_lock);
-	return pages;
+	return (size_t)pages;
 }

@@ -3,29 +3,41 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "pool.h"
 
 #ifndef MADV_DONTNEED_LOCKED
 #define MADV_DONTNEED_LOCKED 24
 #endif
+#ifndef MLOCK_ONFAULT
+#define MLOCK_ONFAULT 1
+#endif
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23
 #endif
 
-/* Pages [from, to) of the span go back to the system; they read as zeroes after. */
+/* Pages [from, to) of the span go back to the system: what they hold is undefined after. */
 void pages_give_back(struct zpool *pool, const struct span *span, unsigned from, unsigned to)
 {
-	char *p = span_base(pool, span) + (size_t)from * ZPAGE_SIZE;
-	size_t len = (size_t)(to - from) * ZPAGE_SIZE;
+	/* The system's pages may be larger than ours: only those that lie inside as a whole. */
+	uintptr_t mask = (uintptr_t)sysconf(_SC_PAGESIZE) - 1;
+	uintptr_t base = (uintptr_t)span_base(pool, span);
+	uintptr_t start = (base + (uintptr_t)from * ZPAGE_SIZE + mask) & ~mask;
+	uintptr_t end = (base + (uintptr_t)to * ZPAGE_SIZE) & ~mask;
+	char *p = (char *)start;
+	size_t len = end - start;
 	int saved = errno;
 
-	if (from >= to)
+	if (start >= end)
 		return;
-	/* Plain MADV_DONTNEED fails on locked memory; before 5.18 unlock it. */
+	/* Plain MADV_DONTNEED fails on locked memory; before 5.18 unlock it. It is used again. */
 	if (!pool->locked || madvise(p, len, MADV_DONTNEED_LOCKED) == -1) {
-		if (madvise(p, len, MADV_DONTNEED) == -1 && munlock(p, len) == 0)
+		if (madvise(p, len, MADV_DONTNEED) == -1 && munlock(p, len) == 0) {
 			madvise(p, len, MADV_DONTNEED);
+			syscall(SYS_mlock2, p, len, MLOCK_ONFAULT);
+		}
 	}
 	errno = saved;
 }
@@ -58,7 +70,7 @@ struct span *span_get(struct zpool *pool, const struct size_class *c, bool *faul
 		if (!span && pool->fresh < pool->nr_spans)
 			span = &pool->spans[pool->fresh++];
 	}
-	low = pool->reserve_target && pool->nr_reserved < pool->reserve_target / 2;
+	low = pool->nr_reserved * 2 < pool->reserve_target;
 	pthread_mutex_unlock(&pool->span_lock);
 
 	if (low && pool->low)

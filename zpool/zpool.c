@@ -221,16 +221,26 @@ static int take_cell(struct zpool *pool, struct size_class *c, struct span *span
 	return cell;
 }
 
-/* A new span for the class, on its list, with no cell used yet. */
+/* A new span for the class, on its list, with no cell used yet. NULL with errno. */
 static struct span *class_grow(struct zpool *pool, struct size_class *c)
 {
+	uint64_t max = atomic_load_explicit(&pool->max_pages, memory_order_relaxed);
+	struct span *span;
 	bool faulted;
-	struct span *span = span_get(pool, c, &faulted);
 
-	if (!span)
+	/* A locked pool's come from the reserve, resident as a whole. */
+	if (pool->locked && max &&
+		atomic_load_explicit(&pool->pages, memory_order_relaxed) + c->npages > max) {
+		errno = ENOSPC;
 		return NULL;
+	}
+	span = span_get(pool, c, &faulted);
+	if (!span) {
+		errno = ENOMEM;
+		return NULL;
+	}
 	c->spans++;
-	if (faulted) /* resident, so counted, whatever the bound */
+	if (faulted) /* resident, so counted; other classes may have come to the bound meanwhile */
 		span_touch(pool, c, span, c->ncells - 1, 0);
 	class_link(c, span);
 	return span;
@@ -259,10 +269,10 @@ static zhandle_t class_alloc(struct zpool *pool, struct size_class *c, struct re
 		struct span *span = class_grow(pool, c);
 		int cell = span ? take_cell(pool, c, span, r) : -1;
 
-		errno = span ? ENOSPC : ENOMEM;
 		if (cell >= 0) {
 			handle = cell_handle(pool, span, c, cell);
 		} else if (span) {
+			errno = ENOSPC;
 			class_drop(pool, c, span);
 			span_put(pool, span);
 		}
@@ -409,7 +419,11 @@ void zpool_set_max(struct zpool *pool, uint64_t bytes)
 {
 	uint64_t pages = bytes >> ZPAGE_SHIFT;
 
-	atomic_store(&pool->max_pages, bytes && !pages ? 1 : pages);
+	if (bytes && !pages)
+		pages = 1;
+	if (bytes && pool->locked)
+		pages += NR_CLASSES * pool->span_pages / 2;
+	atomic_store(&pool->max_pages, pages);
 }
 
 void zpool_reset_max_used(struct zpool *pool)

@@ -128,7 +128,8 @@ size_t zpool_cell(const struct zpool *pool, zhandle_t handle);
 
 /*
  * The most memory objects may take, in bytes, 0 = no bound. Pages above a
- * lowered bound stay until freed or compacted.
+ * lowered bound stay until freed or compacted. A locked pool, whose spans are resident as a
+ * whole, may take half a span for each class on top.
  */
 void zpool_set_max(struct zpool *pool, uint64_t bytes);
 

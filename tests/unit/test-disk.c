@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The disk in-process, one behaviour a test, and a random walk beside a shadow copy. */
 #include "disk-fixture.h"
+#include "zpool/pool.h"
 
 static bool all_zero(const void *buf, size_t len)
 {
@@ -257,6 +258,85 @@ static void limit_with_fragmented_pool(void **state)
 	disk_destroy(disk);
 }
 
+/* Holes of 2 KiB in all of a pool that is at its bound; then raw pages can be stored by compaction
+ * alone. */
+static struct disk *fragmented_disk(uint64_t limit)
+{
+	struct disk *disk = new_disk("lz4", 64 * MIB, limit);
+	unsigned char in[4096];
+	uint64_t pages = 0;
+
+	do
+		make(in, 4096, HALF);
+	while (disk_write(disk, in, 4096, pages++ * 4096, false) == 0);
+	for (uint64_t i = 0; i < pages; i += 2)
+		disk_trim(disk, 4096, i * 4096);
+	return disk;
+}
+
+struct late_writer {
+	struct disk *disk;
+	uint64_t offset;
+	unsigned char in[4096];
+	int ret;
+};
+
+static void *late_write(void *opaque)
+{
+	struct late_writer *w = opaque;
+
+	w->ret = disk_write(w->disk, w->in, 4096, w->offset, false);
+	return NULL;
+}
+
+/* While one writer compacts for room, the others get what he makes, not ENOSPC. */
+static void writers_wait_for_compaction(void **state)
+{
+	struct disk *disk = fragmented_disk(4 * MIB);
+	struct late_writer w[4], first = { .disk = disk, .offset = 48 * MIB };
+	pthread_t threads[4];
+
+	make(first.in, 4096, RANDOM);
+	for (; disk->pool->pages < disk->pool->max_pages; first.offset += 4096)
+		late_write(&first);
+	pthread_mutex_lock(&disk->pool->compact_lock); /* it takes its time */
+	for (unsigned i = 0; i < 4; i++) {
+		w[i] = (struct late_writer){ .disk = disk, .offset = 32 * MIB + i * 4096 };
+		make(w[i].in, 4096, RANDOM);
+		pthread_create(&threads[i], NULL, late_write, &w[i]);
+	}
+	usleep(50000);
+	pthread_mutex_unlock(&disk->pool->compact_lock);
+	for (unsigned i = 0; i < 4; i++) {
+		pthread_join(threads[i], NULL);
+		assert_int_equal(w[i].ret, 0);
+	}
+	assert_stats_add_up(disk);
+	disk_destroy(disk);
+}
+
+/* A compaction that made room is followed by another one as soon as one is needed. */
+static void compaction_again_and_again(void **state)
+{
+	struct disk *disk = fragmented_disk(4 * MIB);
+	unsigned char in[4096];
+
+	for (unsigned round = 0; round < 8; round++) {
+		uint64_t pages = 0, used;
+
+		do
+			make(in, 4096, round % 2 ? HALF : RANDOM);
+		while (disk_write(disk, in, 4096, 32 * MIB + pages++ * 4096, false) == 0);
+		used = stat_of(disk).limit_used;
+		assert_in_range(used, 4 * MIB * 9 / 10, 4 * MIB);
+		for (uint64_t i = 0; i < pages; i++)
+			if (i % 8)
+				disk_trim(disk, 4096, 32 * MIB + i * 4096);
+	}
+	assert_stats_add_up(disk);
+	disk_destroy(disk);
+}
+
 static void tiny_limit(void **state)
 {
 	struct disk *disk = new_disk("lz4", MIB, 100);
@@ -472,6 +552,8 @@ int main(void)
 		cmocka_unit_test(limit_refuses_growth_alone),
 		cmocka_unit_test(limit_with_fragmented_pool),
 		cmocka_unit_test(tiny_limit),
+		cmocka_unit_test(writers_wait_for_compaction),
+		cmocka_unit_test(compaction_again_and_again),
 		cmocka_unit_test(damaged_object_is_eio),
 		cmocka_unit_test(bad_configs_are_refused_in_words),
 		cmocka_unit_test(swap_disk_is_ready),

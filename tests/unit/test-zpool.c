@@ -271,6 +271,22 @@ static void busy_objects_stay(void **state)
 	zpool_destroy(pool);
 }
 
+/* Moves that did not empty their span have taken pages: nothing was given back, not 2^64 - 1. */
+static void compaction_in_vain_is_zero(void **state)
+{
+	struct zpool *pool = new_pool(64 << 20);
+
+	for (unsigned i = 0; i < 52; i++) /* 32 and 20 */
+		store(pool, i, 4096);
+	for (unsigned i = 0; i < 52; i++)
+		busy[i] = true;
+	for (unsigned i = 0; i < 16; i++)
+		drop(pool, i);
+	assert_int_equal(zpool_compact(pool, NULL, NULL), 0);
+	assert_int_equal(stats(pool).pages_compacted, 0);
+	zpool_destroy(pool);
+}
+
 static bool stop_at_once(void *opaque, unsigned done, unsigned total)
 {
 	++*(unsigned *)opaque;
@@ -316,6 +332,28 @@ static void reserve_is_ready(void **state)
 	assert_int_equal(zpool_set_reserve(pool, 0, NULL, NULL), 0);
 	assert_int_equal(stats(pool).reserve_pages, 0);
 	assert_true(zpool_check(pool));
+	/* None left of one span is less than half. */
+	lows = 0;
+	assert_int_equal(zpool_set_reserve(pool, 1, on_low, &lows), 0);
+	store(pool, 2048, 3000);
+	assert_true(lows > 0);
+	zpool_destroy(pool);
+}
+
+/* Spans from the reserve are resident as a whole, but the bound is for them, too. */
+static void locked_pool_keeps_its_bound(void **state)
+{
+	struct zpool *pool = zpool_create(&(struct zpool_config){
+		.reserve = 64 << 20, .locked = true });
+	unsigned lows = 0;
+
+	assert_non_null(pool);
+	zpool_set_max(pool, 1 << 20);
+	assert_int_equal(zpool_set_reserve(pool, 16 << 20, on_low, &lows), 0);
+	for (unsigned i = 0; i < 8192 && zpool_alloc(pool, 3000, i); i++)
+		zpool_refill(pool);
+	/* 32 KiB spans: half of one for each class on top. */
+	assert_true(stats(pool).pages <= 256 + 256 * 8 / 2);
 	zpool_destroy(pool);
 }
 
@@ -582,8 +620,10 @@ int main(void)
 		cmocka_unit_test(shrink_in_place),
 		cmocka_unit_test(compaction_packs),
 		cmocka_unit_test(busy_objects_stay),
+		cmocka_unit_test(compaction_in_vain_is_zero),
 		cmocka_unit_test(progress_stops),
 		cmocka_unit_test(reserve_is_ready),
+		cmocka_unit_test(locked_pool_keeps_its_bound),
 		cmocka_unit_test(locked_pages_go_back),
 		cmocka_unit_test(range_is_halved_when_refused),
 		cmocka_unit_test(range_used_up),
