@@ -73,18 +73,6 @@ struct host {
 	uint64_t expected;	/* bytes that LZ4 makes of all pages */
 };
 
-void die(const char *format, ...)
-{
-	va_list args;
-
-	va_start(args, format);
-	fputs("accel-bench: ", stderr);
-	vfprintf(stderr, format, args);
-	fputc('\n', stderr);
-	va_end(args);
-	exit(EXIT_FAILURE);
-}
-
 uint64_t read_clock(int clock)
 {
 	struct timespec ts;

@@ -3,6 +3,8 @@
 #ifndef ACCEL_BENCH_H
 #define ACCEL_BENCH_H
 
+#include "die.h"
+
 #include "accel_sim/accel.h"
 
 #include <stdbool.h>
@@ -26,7 +28,6 @@ struct bench {
 	size_t nr_pages;
 };
 
-void __attribute__((noreturn, format(printf, 1, 2))) die(const char *format, ...);
 
 void bench_device(const struct bench *bench);	/* accel-bench.c: both clocks */
 void bench_model(const struct bench *bench);	/* accel-bench-model.c: the modelled clock alone */

@@ -42,17 +42,17 @@ static void worker(struct load *load, unsigned index)
 
 	(void)index;
 	if (fd < 0 || ioctl(fd, BLKGETSIZE64, &size) < 0)
-		load_die("%s: %m", load->target);
+		die("%s: %m", load->target);
 	if (size < load->data_bytes)
-		load_die("the disk is smaller than the data");
+		die("the disk is smaller than the data");
 	if (!buf)
-		load_die("out of memory");
+		die("out of memory");
 	memset(buf, 0, load->request);
 	load_begin(load);
 	while (load_next(load, &offset)) {
 		begin = load_clock(load);
 		if (do_request(load, fd, buf, offset) < 0)
-			load_die("request at %" PRIu64 ": %m", offset);
+			die("request at %" PRIu64 ": %m", offset);
 		load_timed(load, begin);
 		if (load->op == LOAD_READ)
 			load_check(load, offset, buf);

@@ -78,7 +78,7 @@ static void *zstd_create(void)
 		return NULL;
 	*ctx = (struct zstd_ctx){ ZSTD_createCCtx(), ZSTD_createDCtx() };
 	if (!ctx->cctx || !ctx->dctx)
-		load_die("out of memory");
+		die("out of memory");
 	ZSTD_CCtx_setParameter(ctx->cctx, ZSTD_c_compressionLevel, ZSTD_CLEVEL_DEFAULT);
 	ZSTD_CCtx_setParameter(ctx->cctx, ZSTD_c_contentSizeFlag, 0);
 	ZSTD_CCtx_setParameter(ctx->cctx, ZSTD_c_format, ZSTD_f_zstd1_magicless);
@@ -124,7 +124,7 @@ static void find_codec(const char *name)
 			codec = &codecs[i];
 	}
 	if (!codec)
-		load_die("%s: allowed is lz4 zstd", name);
+		die("%s: allowed is lz4 zstd", name);
 }
 
 /* At least 1. */
@@ -133,7 +133,7 @@ static uint32_t compress_page(void *ctx, const uint8_t *page, uint8_t *out)
 	int n = codec->compress(ctx, page, out);
 
 	if (n <= 0)
-		load_die("a page does not compress");
+		die("a page does not compress");
 	return (uint32_t)n;
 }
 
@@ -146,7 +146,7 @@ static void fill_store(const struct load *load, unsigned index, void *ctx, uint8
 	uint8_t *store = malloc((end - first + 1) * LOAD_PAGE);
 
 	if (!store)
-		load_die("out of memory");
+		die("out of memory");
 	for (uint64_t p = first; p < end; p++) {
 		const uint8_t *page = load->data + p * LOAD_PAGE;
 		struct object *obj = &objects[p];
@@ -174,7 +174,7 @@ static void do_page(const struct load *load, uint64_t p, void *ctx, uint8_t *out
 			compress_page(ctx, load->data + p * LOAD_PAGE, out);
 	} else if (obj->bytes) {
 		if (codec->decompress(ctx, obj->bytes, (int)obj->size, out) != (int)LOAD_PAGE)
-			load_die("a page does not decompress");
+			die("a page does not decompress");
 	}
 }
 
@@ -186,7 +186,7 @@ static void worker(struct load *load, unsigned index)
 	uint64_t offset;
 
 	if (!ctx || !out)
-		load_die("out of memory");
+		die("out of memory");
 	memset(out, 0, room);
 	fill_store(load, index, ctx, out);
 	load_begin(load);
@@ -226,10 +226,10 @@ int main(int argc, char **argv)
 	load_init(&load, argc, argv, "lz4|zstd");
 	find_codec(load.target);
 	if (load.op == LOAD_TRIM)
-		load_die("the mode is read or write");
+		die("the mode is read or write");
 	objects = calloc(load.data_bytes / LOAD_PAGE, sizeof(*objects));
 	if (!objects)
-		load_die("out of memory");
+		die("out of memory");
 	load_run(&load, worker, print_content);
 	return 0;
 }

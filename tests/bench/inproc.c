@@ -16,18 +16,6 @@
 
 #include "plugin/util.h"
 
-void die(const char *fmt, ...)
-{
-	va_list args;
-
-	fprintf(stderr, "%s: ", program_invocation_short_name);
-	va_start(args, fmt);
-	vfprintf(stderr, fmt, args);
-	va_end(args);
-	fputc('\n', stderr);
-	exit(1);
-}
-
 static bool same_filled(const unsigned char *page)
 {
 	return memcmp(page, page + 8, PAGE_SIZE - 8) == 0;

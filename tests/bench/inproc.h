@@ -3,13 +3,13 @@
 #ifndef INPROC_H
 #define INPROC_H
 
+#include "die.h"
+
 #include <stdint.h>
 
 struct times {
 	double wall, cpu; /* seconds; cpu: of all threads */
 };
-
-void __attribute__((noreturn, format(printf, 1, 2))) die(const char *fmt, ...);
 
 /*
  * The file's first `max` pages, mapped and populated, without those of one repeated word; *nr is

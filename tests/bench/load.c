@@ -16,18 +16,6 @@
 #include <time.h>
 #include <unistd.h>
 
-void load_die(const char *fmt, ...)
-{
-	va_list args;
-
-	fprintf(stderr, "%s: ", program_invocation_short_name);
-	va_start(args, fmt);
-	vfprintf(stderr, fmt, args);
-	va_end(args);
-	fputc('\n', stderr);
-	exit(EXIT_FAILURE);
-}
-
 static void __attribute__((noreturn)) usage(const char *what, int status)
 {
 	fprintf(status ? stderr : stdout,
@@ -55,7 +43,7 @@ static uint64_t number(const char *arg, uint64_t min, uint64_t max)
 	uint64_t n = strtoull(arg, &end, 10);
 
 	if (end == arg || *end || n < min || n > max)
-		load_die("%s: not a number from %" PRIu64 " to %" PRIu64, arg, min, max);
+		die("%s: not a number from %" PRIu64 " to %" PRIu64, arg, min, max);
 	return n;
 }
 
@@ -75,7 +63,7 @@ static void parse_mode(struct load *load, const char *mode)
 			return;
 		}
 	}
-	load_die("%s: not a mode", mode);
+	die("%s: not a mode", mode);
 }
 
 /* The mapping is populated, so that no page fault falls into the window. */
@@ -88,21 +76,21 @@ static void map_data(struct load *load, const char *path)
 	size_t unit;
 
 	if (fd < 0 || fstat(fd, &st) < 0)
-		load_die("%s: %m", path);
+		die("%s: %m", path);
 	/* The same for every request size that divides 128 KiB. */
 	unit = load->request > 131072 ? load->request : 131072;
 	size = (uint64_t)st.st_size / unit * unit;
 	if (size == 0)
-		load_die("%s: shorter than %zu bytes", path, unit);
+		die("%s: shorter than %zu bytes", path, unit);
 	base = mmap(NULL, 2 * size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (base == MAP_FAILED)
-		load_die("mmap: %m");
+		die("mmap: %m");
 	for (int i = 0; i < 2; i++) {
 		int populate = i == 0 || load->shift ? MAP_POPULATE : 0;
 
 		if (mmap(base + i * size, size, PROT_READ, MAP_SHARED | MAP_FIXED | populate, fd,
 			    0) == MAP_FAILED)
-			load_die("%s: mmap: %m", path);
+			die("%s: mmap: %m", path);
 	}
 	close(fd);
 	load->data = base;
@@ -125,7 +113,7 @@ static void shuffle(struct load *load, uint64_t n)
 
 	load->order = malloc(n * sizeof(*load->order));
 	if (n > UINT32_MAX || !load->order)
-		load_die("too many requests to shuffle");
+		die("too many requests to shuffle");
 	for (uint64_t i = 0; i < n; i++)
 		load->order[i] = i;
 	for (uint64_t i = n - 1; i > 0; i--) {
@@ -142,7 +130,7 @@ static void make_room(struct load *load)
 {
 	load->latency = malloc(load->requests * sizeof(*load->latency));
 	if (!load->latency)
-		load_die("out of memory");
+		die("out of memory");
 	memset(load->latency, 0xff, load->requests * sizeof(*load->latency));
 }
 
@@ -206,14 +194,14 @@ void load_init(struct load *load, int argc, char **argv, const char *what)
 	if (!path || !mode || optind != argc - 1)
 		usage(what, EXIT_FAILURE);
 	if (load->request % LOAD_PAGE)
-		load_die("%zu: a request is a multiple of %u bytes", load->request, LOAD_PAGE);
+		die("%zu: a request is a multiple of %u bytes", load->request, LOAD_PAGE);
 	load->target = argv[optind];
 	parse_mode(load, mode);
 	map_data(load, path);
 	load->shift %= load->data_bytes / LOAD_PAGE;
 	load->pass = load->data_bytes / load->request / load->stride;
 	if (load->pass == 0)
-		load_die("%s: no request is left with this stride", path);
+		die("%s: no request is left with this stride", path);
 	if (load->random)
 		shuffle(load, load->pass);
 	if (load->pass > max)
@@ -244,7 +232,7 @@ const uint8_t *load_content(const struct load *load, uint64_t offset)
 void load_check(const struct load *load, uint64_t offset, const void *buf)
 {
 	if (load->verify && memcmp(buf, load_content(load, offset), load->request) != 0)
-		load_die("the %zu bytes at %" PRIu64 " differ from what was written", load->request,
+		die("the %zu bytes at %" PRIu64 " differ from what was written", load->request,
 			offset);
 }
 
@@ -290,7 +278,7 @@ static double seconds(clockid_t clock)
 	struct timespec ts;
 
 	if (clock_gettime(clock, &ts) < 0)
-		load_die("clock_gettime: %m");
+		die("clock_gettime: %m");
 	return ts.tv_sec + ts.tv_nsec * 1e-9;
 }
 
@@ -306,7 +294,7 @@ static struct times now(const struct load *load)
 	/* Counts threads that have ended too, in nanoseconds; /proc/PID/stat counts in ticks. */
 	if (load->server) {
 		if (clock_getcpuclockid(load->server, &clock) != 0)
-			load_die("process %d has no CPU clock", (int)load->server);
+			die("process %d has no CPU clock", (int)load->server);
 		t.server = seconds(clock);
 	}
 	return t;
@@ -351,12 +339,12 @@ void load_run(struct load *load, load_worker_fn *worker, load_more_fn *more)
 	struct times t0, t1;
 
 	if (!threads || !starts)
-		load_die("out of memory");
+		die("out of memory");
 	pthread_barrier_init(&load->barrier, NULL, load->workers + 1);
 	for (unsigned i = 0; i < load->workers; i++) {
 		starts[i] = (struct start){ load, worker, i };
 		if (pthread_create(&threads[i], NULL, start_worker, &starts[i]) != 0)
-			load_die("cannot start a thread");
+			die("cannot start a thread");
 	}
 	pthread_barrier_wait(&load->barrier);
 	t0 = now(load);

@@ -11,6 +11,8 @@
 #ifndef BENCH_LOAD_H
 #define BENCH_LOAD_H
 
+#include "die.h"
+
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -47,9 +49,6 @@ struct load {
 
 /* A worker: prepares, calls load_begin(), works, calls load_end(), cleans up. */
 typedef void load_worker_fn(struct load *load, unsigned index);
-
-/* Prints one line and ends the process. */
-void load_die(const char *fmt, ...) __attribute__((noreturn, format(printf, 1, 2)));
 
 /* The options of the command line; `what` names the target in the help. */
 void load_init(struct load *load, int argc, char **argv, const char *what);

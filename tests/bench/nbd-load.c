@@ -38,7 +38,7 @@ static int done(void *opaque, int *error)
 	struct connection *conn = op->conn;
 
 	if (*error)
-		load_die("request at %llu: %s", (unsigned long long)op->offset, strerror(*error));
+		die("request at %llu: %s", (unsigned long long)op->offset, strerror(*error));
 	load_timed(conn->load, op->begin);
 	if (conn->load->op == LOAD_READ)
 		load_check(conn->load, op->offset, op->buf);
@@ -53,12 +53,12 @@ static void connect_to(struct connection *conn, struct load *load)
 	*conn = (struct connection){ .load = load, .nbd = nbd_create() };
 	if (!conn->nbd || nbd_set_pread_initialize(conn->nbd, false) < 0 ||
 		nbd_connect_unix(conn->nbd, load->target) < 0)
-		load_die("%s", nbd_get_error());
+		die("%s", nbd_get_error());
 	if (nbd_get_size(conn->nbd) < (int64_t)load->data_bytes)
-		load_die("the disk is smaller than the data");
+		die("the disk is smaller than the data");
 	conn->ops = calloc(load->depth, sizeof(*conn->ops));
 	if (!conn->ops)
-		load_die("out of memory");
+		die("out of memory");
 	for (unsigned i = 0; i < load->depth; i++) {
 		struct op *op = &conn->ops[i];
 
@@ -66,7 +66,7 @@ static void connect_to(struct connection *conn, struct load *load)
 		if (load->op == LOAD_READ) {
 			op->buf = aligned_alloc(LOAD_PAGE, load->request);
 			if (!op->buf)
-				load_die("out of memory");
+				die("out of memory");
 			memset(op->buf, 0, load->request);
 		}
 		op->next_free = conn->free;
@@ -98,7 +98,7 @@ static void submit(struct connection *conn, uint64_t offset)
 		break;
 	}
 	if (cookie < 0)
-		load_die("%s", nbd_get_error());
+		die("%s", nbd_get_error());
 }
 
 static void worker(struct load *load, unsigned index)
@@ -117,7 +117,7 @@ static void worker(struct load *load, unsigned index)
 				submit(&conn, offset);
 		}
 		if (conn.in_flight && nbd_poll(conn.nbd, -1) < 0)
-			load_die("%s", nbd_get_error());
+			die("%s", nbd_get_error());
 	}
 	load_end(load);
 	nbd_shutdown(conn.nbd, 0);

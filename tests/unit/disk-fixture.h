@@ -11,6 +11,15 @@
 
 #include <cmocka.h>
 
+/* In threads, where cmocka's cannot say what is wrong. */
+#define CHECK(cond)                                                                          \
+	do {                                                                                 \
+		if (!(cond)) {                                                               \
+			fprintf(stderr, "%s:%d: not true: %s\n", __FILE__, __LINE__, #cond); \
+			abort();                                                             \
+		}                                                                            \
+	} while (0)
+
 #define MIB (1024ull * 1024)
 
 static inline struct disk *new_disk_with(const char *spec, struct disk_config *config)

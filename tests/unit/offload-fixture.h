@@ -15,15 +15,6 @@
 #include "plugin/drain_priv.h"
 #include "plugin/offload.h"
 
-/* In threads, where cmocka's cannot say what is wrong. */
-#define CHECK(cond)                                                                          \
-	do {                                                                                 \
-		if (!(cond)) {                                                               \
-			fprintf(stderr, "%s:%d: not true: %s\n", __FILE__, __LINE__, #cond); \
-			abort();                                                             \
-		}                                                                            \
-	} while (0)
-
 #define offload_test(function) cmocka_unit_test_teardown(function, clean_up)
 int clean_up(void **state);
 

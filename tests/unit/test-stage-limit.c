@@ -19,15 +19,6 @@ struct writer {
 	uint64_t seed[LIMIT_PAGES]; /* of what was acknowledged; 0: nothing */
 };
 
-/* In threads, where cmocka's cannot say what is wrong. */
-#define CHECK(cond)                                                                          \
-	do {                                                                                 \
-		if (!(cond)) {                                                               \
-			fprintf(stderr, "%s:%d: not true: %s\n", __FILE__, __LINE__, #cond); \
-			abort();                                                             \
-		}                                                                            \
-	} while (0)
-
 static uint64_t next(uint64_t *s)
 {
 	*s ^= *s << 13;
