@@ -128,6 +128,12 @@ unsigned disk_writers(struct disk *disk, uint64_t now);
 /* What waits for compression stays raw; no other thread has anything of it after. No I/O may run. */
 void disk_drop_stage(struct disk *disk);
 
+/*
+ * Objects that zpool_settle() moves at once where somebody waits, for room or for a worker: a
+ * quarter of a millisecond, and several spans' worth, so that it makes room if there are holes.
+ */
+#define SETTLE_STEPS 512
+
 /* Memory that only staging needed goes back to the system; see zpool_settle(). */
 void disk_settle(struct disk *disk);
 bool disk_settle_some(struct disk *disk, unsigned long steps);

@@ -22,9 +22,6 @@
 #define ALONE_MAX (640 * 1000 * 1000ull)
 #define PROBE_BATCHES 2 /* that may be staged at the next try; twice as many whenever it pays */
 
-/* For each disk, before somebody looks for work again: a fraction of a millisecond. */
-#define SETTLE_STEPS 512
-
 struct worker {
 	pthread_t thread;
 	unsigned nr;

@@ -88,12 +88,6 @@ void io_stage_end(struct page_io *io)
 	io->room = 0;
 }
 
-/*
- * Objects moved at once for want of room: a quarter of a millisecond, and several spans' worth, so
- * that it makes room if there are holes. More would keep a client waiting, and a stream with him.
- */
-#define SETTLE_STEPS 512
-
 /* A request waits for room so long at most, in all. */
 #define PATIENCE (100 * 1000 * 1000ull) /* ns */
 

@@ -246,6 +246,15 @@ struct fx_codec *fx_codec_new(void)
 	return c;
 }
 
+struct accel_op fx_op(struct fx_codec *codec, const void *src, void *dst)
+{
+	return (struct accel_op){ .src = src,
+		.dst = dst,
+		.src_len = FX_PAGE,
+		.dst_room = FX_OUT,
+		.codec = &codec->codec };
+}
+
 void fx_codec_free(struct fx_codec *c)
 {
 	for (unsigned i = 0; i < FX_MAX_THREADS; i++)

@@ -88,6 +88,8 @@ struct fx_codec {
 	unsigned nr_threads;	/* bound of `engine`; 0: FX_MAX_THREADS */
 };
 struct fx_codec *fx_codec_new(void);
+/* A page at `src`, into FX_OUT bytes at `dst`. */
+struct accel_op fx_op(struct fx_codec *codec, const void *src, void *dst);
 void fx_codec_free(struct fx_codec *codec);
 
 /* --- pages and their oracle --- */

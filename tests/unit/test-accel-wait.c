@@ -388,11 +388,7 @@ static void test_falling_asleep(void **state)
 	for (unsigned k = 0; k < 4; k++) {
 		struct accel_profile p = fx_profile(k % 2 ? ACCEL_MSGRING : ACCEL_EVENTFD);
 		struct fx_codec *codec = fx_codec_new();
-		struct accel_op op = { .src = src,
-			.dst = dst,
-			.src_len = FX_PAGE,
-			.dst_room = FX_OUT,
-			.codec = &codec->codec };
+		struct accel_op op = fx_op(codec, src, dst);
 		struct accel_device *dev;
 		struct accel_qp *qp;
 		uint64_t rng = k + 1;

@@ -446,11 +446,7 @@ static void test_verify(void **state)
 		for (unsigned verify = 0; verify < 2; verify++) {
 			struct accel_profile p = fx_profile(fx_transports[t]);
 			struct fx_codec *codec = fx_codec_new();
-			struct accel_op op = { .src = src,
-				.dst = dst,
-				.src_len = FX_PAGE,
-				.dst_room = FX_OUT,
-				.codec = &codec->codec };
+			struct accel_op op = fx_op(codec, src, dst);
 			struct accel_device *dev;
 			struct accel_qp *qp;
 
@@ -479,11 +475,7 @@ static void test_no_payload(void **state)
 	for (unsigned t = 0; t < FX_NR_TRANSPORTS; t++) {
 		struct accel_profile p = fx_profile(fx_transports[t]);
 		struct fx_codec *codec = fx_codec_new();
-		struct accel_op op = { .src = src,
-			.dst = dst,
-			.src_len = FX_PAGE,
-			.dst_room = FX_OUT,
-			.codec = &codec->codec };
+		struct accel_op op = fx_op(codec, src, dst);
 		struct accel_device *dev;
 		struct accel_qp *qp;
 
@@ -596,11 +588,7 @@ static void test_profiles(void **state)
 	static const char *const names[] = { "iaa", "qat", "mobile", "swthread" };
 	static unsigned char src[FX_PAGE], dst[FX_OUT];
 	struct fx_codec *codec = fx_codec_new();
-	struct accel_op op = { .src = src,
-		.dst = dst,
-		.src_len = FX_PAGE,
-		.dst_room = FX_OUT,
-		.codec = &codec->codec };
+	struct accel_op op = fx_op(codec, src, dst);
 
 	memset(src, 'p', sizeof(src));
 	assert_null(accel_profile_find("no such"));

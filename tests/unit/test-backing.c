@@ -68,26 +68,32 @@ static pid_t spawn(const char *const argv[])
 	return pid;
 }
 
-/* A server of `file` on a unix socket, once it listens. 0: there is no such program. */
+/* The same of a server that is to listen at `socket`, once it does. 0: it ended at once. */
+static pid_t listening(const char *const argv[], const char *socket)
+{
+	pid_t pid;
+
+	unlink(socket);
+	pid = spawn(argv);
+	for (unsigned i = 0; access(socket, F_OK) == -1; i++) {
+		if (waitpid(pid, NULL, WNOHANG) == pid)
+			return 0;
+		if (i > 2000)
+			fail_msg("%s does not listen", argv[0]);
+		usleep(10000);
+	}
+	usleep(20000); /* bound; it listens next */
+	return pid;
+}
+
+/* A server of `file` on a unix socket. 0: there is no such program. */
 static pid_t serve(const char *program, const char *socket, const char *file, const char *more)
 {
 	const char *const nbdkit[] = { "nbdkit", "-f", "-U", socket, "file", file, more, NULL };
 	const char *const qemu[] = { "qemu-nbd", "-t", "-f", "raw", "-k", socket, "-e", "8",
 		"--discard=unmap", file, NULL };
-	pid_t pid, gone;
 
-	unlink(socket);
-	pid = spawn(!strcmp(program, "nbdkit") ? nbdkit : qemu);
-	for (unsigned i = 0; access(socket, F_OK) == -1; i++) {
-		gone = waitpid(pid, NULL, WNOHANG);
-		if (gone == pid)
-			return 0;
-		if (i > 2000)
-			fail_msg("%s does not listen", program);
-		usleep(10000);
-	}
-	usleep(20000); /* bound; it listens next */
-	return pid;
+	return listening(!strcmp(program, "nbdkit") ? nbdkit : qemu, socket);
 }
 
 static void end(pid_t pid, int signo)
@@ -551,10 +557,8 @@ static void small_requests_only(void **state)
 
 	if (!have("nbdkit"))
 		skip();
-	pid = spawn(argv);
-	for (unsigned i = 0; i < 500 && access(argv[4], F_OK) == -1; i++)
-		usleep(10000);
-	usleep(50000);
+	pid = listening(argv, argv[4]);
+	assert_int_not_equal(pid, 0);
 	b = backing_open(&c, &e);
 	if (!b)
 		fail_msg("%s", e.text);
@@ -581,10 +585,8 @@ static void read_only_export(void **state)
 
 	if (!have("nbdkit"))
 		skip();
-	pid = spawn(argv);
-	for (unsigned i = 0; i < 500 && access(argv[4], F_OK) == -1; i++)
-		usleep(10000);
-	usleep(50000);
+	pid = listening(argv, argv[4]);
+	assert_int_not_equal(pid, 0);
 	refused(&(struct backing_config){ .where = uri(argv[4]) }, EROFS, "read-only");
 	end(pid, SIGTERM);
 	unlink(argv[4]);
